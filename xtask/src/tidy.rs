@@ -264,6 +264,35 @@ const ONLY: &[(&str, &str, &str)] = &[
 /// Folders of which the other cloud has none.
 const FOLDERS: &[(&str, &str)] = &[("gcp", "runtime/job/"), ("gcp", "secret_access/")];
 
+/// The ids that a cloud's specification may give: kinds take them from `ground.rs`.
+const IDS: &[(&str, &[&str])] = &[
+    (
+        "aws",
+        &[
+            "access_role",
+            "cluster",
+            "execution_role",
+            "security_groups",
+            "subnets",
+            "target_group",
+            "task_role",
+        ],
+    ),
+    (
+        "gcp",
+        &["network", "service_account", "subnetwork", "vpc_connector"],
+    ),
+];
+
+/// Who reads them all the same, and why.
+const READERS: &[(&str, &str, &str)] = &[
+    ("aws", "client.rs", "looks for services in the cluster"),
+    ("aws", "ground.rs", "makes the ground"),
+    ("aws", "runtime/one_off.rs", "says what the manifest lacks"),
+    ("gcp", "apis/switching.rs", "asks which APIs are needed"),
+    ("gcp", "ground.rs", "makes the ground"),
+];
+
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().expect("xtask is in the workspace").to_owned()
@@ -368,6 +397,35 @@ fn who_knows_one_cloud_finds_everything_in_the_other_by_name() {
         }
     }
     none(odd);
+}
+
+#[test]
+fn no_kind_reads_an_id_from_the_specification() {
+    let mut found = Vec::new();
+    for (cloud, ids) in IDS {
+        for name in files(cloud) {
+            let path = PathBuf::from(format!("crates/{cloud}/src/{name}"));
+            let text = text(&path);
+            let reads = |id: &&&str| {
+                let is_whole =
+                    |rest: &str| !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric());
+                let from = |of: &str| text.split(&format!("{of}.{id}")).skip(1).any(is_whole);
+                from("section") || from("settings")
+            };
+            let may = READERS.iter().any(|(of, it, _)| of == cloud && *it == name);
+            let read: Vec<&&str> = ids.iter().filter(reads).collect();
+            match (read.is_empty(), may) {
+                (true, false) | (false, true) => {}
+                (false, false) => found.push(format!(
+                    "crates/{cloud}/src/{name} reads {read:?}: take it from the ground"
+                )),
+                (true, true) => {
+                    found.push(format!("crates/{cloud}/src/{name} reads no id any more"));
+                }
+            }
+        }
+    }
+    none(found);
 }
 
 #[test]

@@ -21,8 +21,8 @@ use url::{Host, Url};
 use crate::connection;
 use crate::credentials::Credentials;
 use crate::gate::Gate;
+use crate::ground::ClusterName;
 use crate::lookup::{AppRunnerServices, LogGroups, Lookups, SecretValues, Services};
-use crate::partition;
 use crate::rates::Sdk;
 
 /// Tries of one call, counting the first. ECS alone throttles by the account.
@@ -45,6 +45,8 @@ pub(crate) struct Clients {
     /// The base URL of every call, where it is not AWS itself that answers.
     pub(crate) endpoint: Option<String>,
     pub(crate) section: AwsSpec,
+    /// Where ECS's services and tasks are looked for, whoever makes it.
+    pub(crate) cluster: ClusterName,
     pub(crate) target: Target,
     pub(crate) context: Context,
     /// For what no SDK signs: the websocket of a session.
@@ -86,6 +88,7 @@ impl Clients {
             tagging: config.client(),
             endpoint: config.endpoint(),
             section: section.clone(),
+            cluster: ClusterName(section.cluster.clone()),
             target: Target {
                 cloud: CloudName::Aws,
                 account: section.account.clone(),
@@ -114,15 +117,6 @@ impl Clients {
     /// Time.
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.context.clock
-    }
-
-    /// A role's ARN; a name, or `service-role/NAME`, becomes one in this account.
-    pub(crate) fn role(&self, role: &str) -> String {
-        if role.starts_with("arn:") {
-            return role.to_owned();
-        }
-        let partition = partition::of(&self.section.region).name;
-        format!("arn:{partition}:iam::{}:role/{role}", self.section.account)
     }
 }
 

@@ -4,6 +4,7 @@
 mod app_runner;
 mod cache;
 mod client;
+mod composition;
 mod connection;
 mod credentials;
 mod database;
@@ -11,6 +12,7 @@ mod dns;
 mod ecr_login;
 mod error;
 mod gate;
+mod ground;
 mod kinds;
 mod logs;
 mod lookup;
@@ -43,14 +45,17 @@ use crate::spec::AwsSpec;
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
-    Cache, Caller, Cloud, Context, Database, Dns, Logs, Marked, Registry, Runtime, SecretStore,
+    Caches, Caller, Cloud, Context, Databases, Dns, Logs, Marked, Provider, Secrets, Services,
+    Zones,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::Tier;
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
+use deployer_core::spec::EnvironmentSpec;
 
 use crate::client::Clients;
+use crate::composition::Composition;
 use crate::error::Told;
 
 /// One AWS account and region.
@@ -113,27 +118,31 @@ impl Cloud for Aws {
         })
     }
 
-    fn registry(&self) -> &dyn Registry {
-        self
-    }
-
-    fn secrets(&self) -> &dyn SecretStore {
-        self
-    }
-
-    fn runtime(&self) -> &dyn Runtime {
-        self
-    }
-
-    fn databases(&self) -> &dyn Database {
-        self
-    }
-
-    fn caches(&self) -> &dyn Cache {
-        self
+    fn provider<'a>(&'a self, env: &'a EnvironmentSpec) -> Box<dyn Provider + 'a> {
+        Box::new(Composition::new(&self.clients, &self.names, env))
     }
 
     fn dns(&self) -> &dyn Dns {
+        &self.names
+    }
+
+    fn secrets(&self) -> &dyn Secrets {
+        self
+    }
+
+    fn services(&self) -> &dyn Services {
+        self
+    }
+
+    fn databases(&self) -> &dyn Databases {
+        self
+    }
+
+    fn caches(&self) -> &dyn Caches {
+        self
+    }
+
+    fn zones(&self) -> &dyn Zones {
         &self.names
     }
 

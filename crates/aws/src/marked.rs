@@ -82,7 +82,7 @@ fn take(clients: &Clients, arn: &str, marked: &mut Marked) {
     let home = Home {
         region: &section.region,
         account: &section.account,
-        cluster: &section.cluster,
+        cluster: &clients.cluster.0,
     };
     match home.thing(arn) {
         Some(Thing::Here(kind, name)) => {

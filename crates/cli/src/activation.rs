@@ -83,7 +83,7 @@ impl<'a> Choice<'a> {
     pub async fn new(place: &'a Place, from: Release, to: Release) -> Result<Self> {
         let pinned = place
             .cloud
-            .runtime()
+            .services()
             .pinned(&to.spec.name, &to.revision)
             .await;
         let pinned = pinned.map_err(|error| gone(error, &to, place))?;
@@ -187,7 +187,7 @@ impl<'a> Choice<'a> {
     pub fn kept(&self) -> Vec<String> {
         let (from, to) = (&self.from, &self.to);
         let mut kept = Vec::new();
-        let restored = self.place.cloud.runtime().revisions_have_sizes();
+        let restored = self.place.cloud.services().revisions_have_sizes();
         if from.spec.replicas != to.spec.replicas && !restored {
             kept.push(format!(
                 "its size stays as it is: r{} ran {} to {} instances",
@@ -196,7 +196,7 @@ impl<'a> Choice<'a> {
         }
         let service = self.place.env.services.get(&self.service);
         let pins = service.is_none_or(|service| {
-            let runtime = self.place.cloud.runtime();
+            let runtime = self.place.cloud.services();
             runtime.revisions_pin_secrets(&service.name)
         });
         let changed = to.secrets.iter().any(|(key, version)| {
@@ -363,7 +363,7 @@ impl Step for Activate {
     fn publish(&self) {}
 
     async fn run(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
-        let runtime = self.cloud.runtime();
+        let runtime = self.cloud.services();
         runtime
             .must_be_of(&self.owner, &self.activation.service)
             .await?;

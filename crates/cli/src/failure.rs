@@ -163,7 +163,7 @@ async fn examine(
     (tried, itself): (&Tried, bool),
 ) -> Option<Failure> {
     let service = place.env.services.get(key)?;
-    let runtime = place.cloud.runtime();
+    let runtime = place.cloud.services();
     let autopsy = async {
         match itself {
             true => runtime.autopsy(service).await,

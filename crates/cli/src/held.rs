@@ -72,7 +72,7 @@ pub async fn find(
 async fn holds_back(place: &Place, service: &str, hold: &Hold) -> Result<bool> {
     match place.env.services.get(service) {
         Some(spec) if hold.unfinished.is_none() => {
-            Ok(place.cloud.runtime().serving(spec).await?.is_some())
+            Ok(place.cloud.services().serving(spec).await?.is_some())
         }
         Some(_) | None => Ok(true),
     }
@@ -138,7 +138,7 @@ async fn serves_meanwhile(session: &Session, held: &HeldService) -> String {
         return unknown();
     };
     let asked = tokio::join!(
-        place.cloud.runtime().serving(spec),
+        place.cloud.services().serving(spec),
         place.ledger.releases(&held.service)
     );
     let (Ok(serving), Ok(releases)) = asked else {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deployer_core::capability::{Destination, ImageContent, LocalImage, Runtime};
+use deployer_core::capability::{Destination, ImageContent, LocalImage, Services};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Watch;
@@ -225,7 +225,7 @@ impl Found {
     pub fn on(
         &self,
         service: &ServiceSpec,
-        runtime: &dyn Runtime,
+        runtime: &dyn Services,
     ) -> Result<(Architecture, LocalImage)> {
         let first = self.builds.keys().next().copied().unwrap_or_default();
         let architecture = service.architecture.unwrap_or(first);

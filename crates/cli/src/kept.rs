@@ -22,7 +22,7 @@ pub async fn pinned_meanwhile(place: &Place, held: &[HeldService]) -> Result<Vec
         let Some(spec) = place.env.services.get(&held.service) else {
             continue;
         };
-        let runtime = place.cloud.runtime();
+        let runtime = place.cloud.services();
         let Some(serving) = runtime.serving(spec).await? else {
             continue;
         };
@@ -43,7 +43,7 @@ pub async fn pinned_meanwhile(place: &Place, held: &[HeldService]) -> Result<Vec
 /// What `deployer run` left for its next one: no graph has it, and it stays as long as the manifest
 /// has its service.
 pub fn for_one_offs(place: &Place) -> BTreeSet<Address> {
-    let runtime = place.cloud.runtime();
+    let runtime = place.cloud.services();
     let services = place.env.services.values();
     services
         .filter_map(|service| runtime.holder_of_one_offs(service))

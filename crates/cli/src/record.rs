@@ -176,7 +176,7 @@ async fn serves_again(
     let Some(spec) = place.env.services.get(key) else {
         return Ok(None);
     };
-    let serving = place.cloud.runtime().serving(spec).await?;
+    let serving = place.cloud.services().serving(spec).await?;
     let releases = place.ledger.releases(key).await?;
     let follows = follows(place);
     let history = History::new(&releases, &follows);
@@ -229,7 +229,7 @@ pub async fn unrecorded(
     let Some(spec) = env.services.get(key) else {
         return Ok(None);
     };
-    let pinned = place.cloud.runtime().pinned(&spec.name, revision).await?;
+    let pinned = place.cloud.services().pinned(&spec.name, revision).await?;
     let used = spec.secrets.iter();
     let secrets = used
         .filter_map(|(variable, used)| Some((used.secret.clone(), pinned.get(variable)?.clone())));
@@ -303,7 +303,7 @@ pub async fn pinning(place: &Place, release: Release) -> Release {
     if has_pins(&release) {
         return release;
     }
-    let runtime = place.cloud.runtime();
+    let runtime = place.cloud.services();
     match runtime.pinned(&release.spec.name, &release.revision).await {
         Ok(pinned) => with_pins(release, &pinned),
         Err(_) => release,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use deployer_aws::{Aws, Route53};
 use deployer_core::address::{Address, CloudName, Target};
-use deployer_core::capability::{Caller, Cloud, Context, Dns, Switching};
+use deployer_core::capability::{Caller, Cloud, Context, Dns, Switching, Zones};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::{Keeper, Lease, Ledger, Permit};
@@ -78,6 +78,14 @@ impl Place {
         services
             .map(|service| (service.clone(), Arc::new(route53.clone()) as Arc<dyn Dns>))
             .collect()
+    }
+
+    /// What knows the zone of a service's name.
+    pub fn zones_of(&self, service: &str) -> &dyn Zones {
+        match &self.route53 {
+            Some(route53) if self.named_in_route53.iter().any(|it| it == service) => route53,
+            _ => self.cloud.zones(),
+        }
     }
 }
 
@@ -335,7 +343,7 @@ impl Session {
         }
         let reads = self.places.iter().map(|place| async move {
             let spec = place.env.services.get(service)?;
-            let read = place.cloud.runtime().serving(spec).await;
+            let read = place.cloud.services().serving(spec).await;
             read.err().map(|error| (place.name(), error))
         });
         let failed = futures::future::join_all(reads).await;
@@ -351,7 +359,7 @@ impl Session {
     pub async fn leave_other_ledgers(&mut self, global: &Global) -> Result<()> {
         let reads = self.places.iter().map(|place| async move {
             let note = place.env.ledger.as_ref()?;
-            let runtime = place.cloud.runtime();
+            let runtime = place.cloud.services();
             for service in place.env.services.values() {
                 // What cannot be read is told by whatever reads it next.
                 let Ok(noted) = runtime.noted_ledger(&place.owner(), &service.name).await else {

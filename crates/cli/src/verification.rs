@@ -204,7 +204,7 @@ fn tell(verified: &Verified, address: &Address, reporter: &dyn Reporter) {
 
 /// Asks the cloud what a service's checks need to know.
 async fn subject(place: &Place, service: &ServiceSpec) -> (Subject, Option<Serving>) {
-    let runtime = place.cloud.runtime();
+    let runtime = place.cloud.services();
     let (said, entrance, credentials) = futures::join!(
         runtime.serving(service),
         runtime.entrance(service),

@@ -448,7 +448,7 @@ fn on_place(
         let Some(service) = env.services.get_mut(key) else {
             continue;
         };
-        let (architecture, image) = found.on(service, place.cloud.runtime())?;
+        let (architecture, image) = found.on(service, place.cloud.services())?;
         service.architecture = Some(architecture);
         local.insert(key.clone(), image);
     }

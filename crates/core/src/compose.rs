@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::address::{Address, CloudName};
 use crate::capability::{
-    Birth, Cloud, Dns, ImageRef, LocalImage, MigrationRecord, Rerun, Scope, SecretContent,
-    SecretVersion, ServiceInputs, ServiceOutputs,
+    Birth, Cloud, Dns, ImageRef, LocalImage, MigrationRecord, Provider, Rerun, Scope,
+    SecretContent, SecretVersion, ServiceInputs, ServiceOutputs,
 };
 use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
@@ -78,8 +78,9 @@ pub fn declare(
     env: &EnvironmentSpec,
     given: &Given,
 ) -> Declared {
+    let provider = &*cloud.provider(env);
     let (secrets, births) = match given.part {
-        Part::All => declare_secrets(graph, cloud, env, given),
+        Part::All => declare_secrets(graph, provider, env, given),
         Part::CodeOf(_) => {
             graph.narrow();
             let asked = given.births.iter();
@@ -95,8 +96,7 @@ pub fn declare(
             let image = given.images.get(key)?;
             let declared = declare_service(
                 graph,
-                cloud,
-                env,
+                (provider, cloud.dns()),
                 service,
                 image,
                 (&secrets, &births),
@@ -136,7 +136,7 @@ type Births = BTreeMap<String, Value<Birth>>;
 /// and caches, these.
 fn declare_secrets(
     graph: &mut Graph,
-    cloud: &dyn Cloud,
+    provider: &dyn Provider,
     env: &EnvironmentSpec,
     given: &Given,
 ) -> (Secrets, Births) {
@@ -147,25 +147,25 @@ fn declare_secrets(
             let content = given.contents.get(key).cloned();
             let content = content.unwrap_or(SecretContent::Keep);
             let output = match &secret.member {
-                None => cloud.secrets().secret(graph, env, secret, content),
+                None => provider.secret(graph, secret, content),
                 Some(member) => {
                     // Many members may be of one secret, which is there once.
                     if whole.insert(&secret.name) {
-                        cloud.secrets().secret(graph, env, secret, content);
+                        provider.secret(graph, secret, content);
                     }
-                    cloud.secrets().member(graph, env, secret, member)
+                    provider.member(graph, secret, member)
                 }
             };
             secrets.insert(key.clone(), output);
         }
     }
-    let (derived, births) = declare_data(graph, cloud, env, &secrets);
+    let (derived, births) = declare_data(graph, provider, env, &secrets);
     for (key, value) in derived {
         let Some(secret) = env.secrets.get(&key) else {
             continue;
         };
         let content = SecretContent::From(Value::From(value));
-        let output = cloud.secrets().secret(graph, env, secret, content);
+        let output = provider.secret(graph, secret, content);
         secrets.insert(key, output);
     }
     (secrets, births)
@@ -188,7 +188,7 @@ fn is_derived(source: &SecretSource) -> bool {
 /// Declares databases and caches; gives what their secrets are to hold, by the manifest's names.
 fn declare_data(
     graph: &mut Graph,
-    cloud: &dyn Cloud,
+    provider: &dyn Provider,
     env: &EnvironmentSpec,
     secrets: &Secrets,
 ) -> (Vec<(String, Output<SecretString>)>, Births) {
@@ -200,7 +200,7 @@ fn declare_data(
     let mut births = Births::new();
     for database in env.databases.values() {
         let password = version(&database.password);
-        let outputs = cloud.databases().database(graph, env, database, &password);
+        let outputs = provider.database(graph, database, &password);
         derived.push((database.url.clone(), outputs.url));
         births.insert(database.url.clone(), Value::From(outputs.birth));
         if let (Some(key), Some(authority)) = (&database.authority, outputs.authority) {
@@ -209,7 +209,7 @@ fn declare_data(
     }
     for cache in env.caches.values() {
         let token = cache.token.as_ref().map(version);
-        let outputs = cloud.caches().cache(graph, env, cache, token.as_ref());
+        let outputs = provider.cache(graph, cache, token.as_ref());
         derived.push((cache.url.clone(), outputs.url));
         if let (Some(key), Some(authority)) = (&cache.authority, outputs.authority) {
             derived.push((key.clone(), authority));
@@ -220,8 +220,7 @@ fn declare_data(
 
 fn declare_service(
     graph: &mut Graph,
-    cloud: &dyn Cloud,
-    env: &EnvironmentSpec,
+    (provider, dns): (&dyn Provider, &dyn Dns),
     service: &ServiceSpec,
     image: &LocalImage,
     (secrets, births): (&Secrets, &Births),
@@ -229,7 +228,7 @@ fn declare_service(
 ) -> DeclaredService {
     let scope = given.part.scope();
     let first = graph.len();
-    let image = cloud.registry().image(graph, env, service, image, scope);
+    let image = provider.image(graph, service, image, scope);
     let secrets: BTreeMap<String, Output<SecretVersion>> = secrets_of(service)
         .filter_map(|key| secrets.get_key_value(key))
         .map(|(key, output)| (key.clone(), output.clone()))
@@ -244,12 +243,11 @@ fn declare_service(
         migrated: Arc::clone(&given.migrations),
         rerun: given.rerun,
     };
-    let outputs = cloud.runtime().service(graph, env, service, &inputs, scope);
+    let outputs = provider.service(graph, service, &inputs, scope);
     let record = match (&service.record, scope) {
         (Some(record), Scope::Whole) => {
             let elsewhere = given.dns.get(&service.key).map(Arc::as_ref);
-            let dns = elsewhere.unwrap_or_else(|| cloud.dns());
-            Some(dns.record(graph, env, record))
+            Some(elsewhere.unwrap_or(dns).record(graph, record))
         }
         (None, _) | (_, Scope::CodeOnly) => None,
     };

@@ -9,11 +9,13 @@ mod apis;
 mod cache;
 mod caller;
 mod client;
+mod composition;
 mod credentials;
 mod database;
 mod dns;
 mod error;
 mod gcloud;
+mod ground;
 mod hints;
 mod identity_token;
 mod kinds;
@@ -43,8 +45,8 @@ use crate::spec::GcpSpec;
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::capability::{
-    Cache, Caller, Cloud, Context, Database, Dns, Logs, Marked, Registry, Runtime, SecretStore,
-    Switching,
+    Caches, Caller, Cloud, Context, Databases, Dns, Logs, Marked, Provider, Secrets, Services,
+    Switching, Zones,
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::kind::Tier;
@@ -54,6 +56,7 @@ use deployer_core::spec::EnvironmentSpec;
 use tokio::sync::OnceCell;
 
 use client::Clients;
+use composition::Composition;
 use lookup::{RunAs, SecretLookup};
 use paths::Names;
 use project::Project;
@@ -61,13 +64,7 @@ use project::Project;
 /// One Google Cloud project and region, opened.
 pub struct Gcp {
     project: Arc<Project>,
-    images: registry::Images,
-    secrets: secret_store::Secrets,
-    runtime: runtime::CloudRun,
-    databases: database::CloudSql,
-    caches: cache::Memorystore,
     names: dns::CloudDns,
-    logs: logs::CloudLogs,
 }
 
 impl Gcp {
@@ -128,25 +125,7 @@ impl Gcp {
             apis,
         });
         Ok(Self {
-            images: registry::Images {
-                project: Arc::clone(&project),
-            },
-            secrets: secret_store::Secrets {
-                project: Arc::clone(&project),
-            },
-            runtime: runtime::CloudRun {
-                project: Arc::clone(&project),
-            },
-            databases: database::CloudSql {
-                project: Arc::clone(&project),
-            },
-            caches: cache::Memorystore {
-                project: Arc::clone(&project),
-            },
             names: dns::CloudDns {
-                project: Arc::clone(&project),
-            },
-            logs: logs::CloudLogs {
                 project: Arc::clone(&project),
             },
             project,
@@ -190,32 +169,36 @@ impl Cloud for Gcp {
             .await
     }
 
-    fn registry(&self) -> &dyn Registry {
-        &self.images
-    }
-
-    fn secrets(&self) -> &dyn SecretStore {
-        &self.secrets
-    }
-
-    fn runtime(&self) -> &dyn Runtime {
-        &self.runtime
-    }
-
-    fn databases(&self) -> &dyn Database {
-        &self.databases
-    }
-
-    fn caches(&self) -> &dyn Cache {
-        &self.caches
+    fn provider<'a>(&'a self, env: &'a EnvironmentSpec) -> Box<dyn Provider + 'a> {
+        Box::new(Composition::new(&self.project, env))
     }
 
     fn dns(&self) -> &dyn Dns {
         &self.names
     }
 
+    fn secrets(&self) -> &dyn Secrets {
+        self
+    }
+
+    fn services(&self) -> &dyn Services {
+        self
+    }
+
+    fn databases(&self) -> &dyn Databases {
+        self
+    }
+
+    fn caches(&self) -> &dyn Caches {
+        self
+    }
+
+    fn zones(&self) -> &dyn Zones {
+        &self.names
+    }
+
     fn logs(&self) -> &dyn Logs {
-        &self.logs
+        self
     }
 
     fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {

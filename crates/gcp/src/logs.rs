@@ -1,6 +1,5 @@
 //! What containers print, from Cloud Logging.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +10,7 @@ use google_cloud_logging_v2::model::LogEntry;
 use google_cloud_logging_v2::model::log_entry::Payload;
 use jiff::Timestamp;
 
+use crate::Gcp;
 use crate::error;
 use crate::project::Project;
 use crate::secret_store::moment;
@@ -18,13 +18,8 @@ use crate::secret_store::moment;
 /// Cloud Logging answers at most so many entries at once.
 const LARGEST_PAGE: usize = 1000;
 
-/// Cloud Logging behind [`Logs`].
-pub(crate) struct CloudLogs {
-    pub(crate) project: Arc<Project>,
-}
-
 #[async_trait]
-impl Logs for CloudLogs {
+impl Logs for Gcp {
     async fn lines(
         &self,
         service: &ServiceSpec,

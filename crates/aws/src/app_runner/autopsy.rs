@@ -16,7 +16,7 @@ const EVENTS: usize = 10;
 /// How many of the app's lines.
 const LINES: usize = 20;
 
-/// See [`deployer_core::capability::Runtime::autopsy`].
+/// See [`deployer_core::capability::Services::autopsy`].
 pub(super) async fn of(clients: &Clients, spec: &ServiceSpec) -> Autopsy {
     let Ok(Some(service)) = calls::find(clients, &spec.name).await else {
         return Autopsy::default();

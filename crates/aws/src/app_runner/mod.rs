@@ -27,20 +27,21 @@ use aws_sdk_apprunner::types::Service as SdkService;
 use deployer_core::capability::{Autopsy, Entrance, Scope, ServiceInputs, ServiceOutputs};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::kind::{Declared, Kind};
+use deployer_core::kind::Declared;
 use deployer_core::migration::Migrated;
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 
 use crate::client::Clients;
 use crate::dns::Route53;
+use crate::ground::{ConnectorName, Ground, Subnets};
 use crate::spec::AppRunner;
 use crate::tags;
 
 use scaling::{Scaling, ScalingArn, USUAL_CONCURRENCY};
 use service::Service;
-use shape::{Around, Shape};
-use vpc_connector::{ConnectorReady, VpcConnector};
+use shape::{Around, Roles, Shape};
+use vpc_connector::VpcConnector;
 
 /// One service while its nodes are declared.
 pub(crate) struct Declaration<'a> {
@@ -48,6 +49,7 @@ pub(crate) struct Declaration<'a> {
     /// Where the records of its domains are.
     pub(crate) names: &'a Route53,
     pub(crate) env: &'a EnvironmentSpec,
+    pub(crate) ground: &'a Ground,
     pub(crate) service: &'a ServiceSpec,
     pub(crate) asked: &'a AppRunner,
     pub(crate) inputs: &'a ServiceInputs,
@@ -57,13 +59,12 @@ pub(crate) struct Declaration<'a> {
 impl Declaration<'_> {
     /// Declares the service with what it is made of, its migration aside.
     pub(crate) fn declare(&self, graph: &mut Graph, migrated: &Value<Migrated>) -> ServiceOutputs {
-        let (around, connector) = match self.scope {
+        let around = match self.scope {
             Scope::Whole => {
                 let connector = self.connector(graph);
-                let around = self.around(graph, connector.as_ref());
-                (Some(around), connector)
+                Some(self.around(graph, connector))
             }
-            Scope::CodeOnly => (None, None),
+            Scope::CodeOnly => None,
         };
         let address = self.clients.address(service::SERVICE, &self.service.name);
         let outputs = ServiceOutputs {
@@ -83,19 +84,24 @@ impl Declaration<'_> {
             let versions = versions.map(|(key, value)| (key.clone(), inputs.pass(value)));
             let versions = versions.collect();
             let image = inputs.pass(&self.inputs.image);
-            let role = &self.asked.access_role;
+            let access = self.ground.access_roles.get(&self.service.key);
+            let access = access.expect("what App Runner runs has an access role");
+            let roles = Roles {
+                access: inputs.pass(access),
+                instance: self.ground.roles.task.as_ref().map(|it| inputs.pass(it)),
+            };
             Service {
                 clients: Arc::clone(self.clients),
                 address,
                 ownership,
                 ledger: self.env.ledger.clone(),
                 known: past.known,
-                shape: Shape::new(self.clients, self.service, role, image, versions),
+                shape: Shape::new(self.service, roles, image, versions),
                 around: around.map(|around| Around {
+                    connector: around.connector.map(|it| inputs.pass(&it)),
                     scaling: inputs.pass(&around.scaling),
                     ..around
                 }),
-                _connector: connector.map(|it| inputs.take(&it)),
                 patience: self.service.patience,
                 scope: self.scope,
                 migrated: inputs.pass(migrated),
@@ -112,31 +118,33 @@ impl Declaration<'_> {
         outputs
     }
 
-    fn around(&self, graph: &mut Graph, connector: Option<&Output<ConnectorReady>>) -> Around {
+    fn around(&self, graph: &mut Graph, connector: Option<Value<ConnectorName>>) -> Around {
         let (scaling_name, scaling) = self.scaling(graph);
         Around {
-            connector: connector.map(|it| it.address().name.clone()),
+            connector,
             scaling_name,
             scaling: Value::From(scaling),
         }
     }
 
-    /// The environment's connector; another service may have declared it.
-    fn connector(&self, graph: &mut Graph) -> Option<Output<ConnectorReady>> {
-        let section = &self.clients.section;
-        if section.subnets.is_empty() {
+    /// The environment's connector, which the first service declares. `None` where the manifest has
+    /// no network.
+    fn connector(&self, graph: &mut Graph) -> Option<Value<ConnectorName>> {
+        let network = &self.ground.network;
+        if !Subnets::are_said(&network.subnets) {
             return None;
         }
-        let wish = VpcConnector {
-            subnets: section.subnets.clone(),
-            security_groups: section.security_groups.clone(),
-        };
-        let name = wish.name(&self.env.app, &self.env.environment);
-        let address = self.clients.address(VpcConnector::KIND, &name);
-        Some(match graph.find(&address) {
-            Some(_) => Output::of(&address),
-            None => graph.declare(self.declared(&name), |_| wish),
-        })
+        let connector = self.ground.connector.get_or_init(|| {
+            let wish = VpcConnector(network.clone());
+            let name = wish.name(&self.env.app, &self.env.environment);
+            let made = graph.declare(self.declared(&name), |inputs| {
+                VpcConnector(wish.0.taken(inputs))
+            });
+            // Its name is given: it is known before there is one.
+            made.publish(ConnectorName(name));
+            Value::From(made)
+        });
+        Some(connector.clone())
     }
 
     fn scaling(&self, graph: &mut Graph) -> (String, Output<ScalingArn>) {

@@ -13,21 +13,16 @@ use super::described::{
 };
 use super::{calls, vpc_connector};
 use crate::client::Clients;
+use crate::ground::Network;
 use crate::names::SECRETS_NOTE;
 use crate::runtime::definition::repin;
 
 /// A service as one-offs see it.
 pub(crate) struct There {
-    /// The connector that it has. `None` where what it sends goes to the internet.
-    pub(crate) connector: Option<Connected>,
+    /// Where its connector leads. `None` where what it sends goes to the internet.
+    pub(crate) connector: Option<Network>,
     /// What it runs. `None` where that is another revision than was asked for.
     pub(crate) runs: Option<Runs>,
-}
-
-/// Where a connector leads.
-pub(crate) struct Connected {
-    pub(crate) subnets: Vec<String>,
-    pub(crate) security_groups: Vec<String>,
 }
 
 /// What a service runs.
@@ -56,13 +51,7 @@ pub(crate) async fn read(clients: &Clients, name: &str, revision: &Revision) -> 
     let service = calls::seen(clients, name).await?;
     let service = service.ok_or_else(|| calls::absent(name))?;
     let connector = match connector_of(&service) {
-        Some(name) => {
-            let (subnets, security_groups) = vpc_connector::leads_to(clients, name).await?;
-            Some(Connected {
-                subnets,
-                security_groups,
-            })
-        }
+        Some(name) => Some(vpc_connector::leads_to(clients, name).await?),
         None => None,
     };
     let runs = match revision_of(&service) == *revision {

@@ -17,10 +17,11 @@ use super::calls;
 use super::described::{REVISION, configuration_of, image_of, noted, revision_of, secret_of};
 use super::operations;
 use super::service::until_serves;
-use super::shape::Shape;
+use super::shape::{Roles, Shape};
 use super::url_of;
 use crate::client::Clients;
 use crate::error::Told;
+use crate::ground::{AccessRole, Ground, role_arn};
 use crate::secret_store;
 use crate::tags::Tags;
 
@@ -29,7 +30,7 @@ pub(crate) fn is_revision(revision: &Revision) -> bool {
     revision.0.starts_with(REVISION)
 }
 
-/// See [`deployer_core::capability::Runtime::serving`].
+/// See [`deployer_core::capability::Services::serving`].
 ///
 /// While a deployment is under way the configuration that is described is the one that it makes
 /// serve; what serves until then is told by nobody.
@@ -74,7 +75,7 @@ pub(crate) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
     }))
 }
 
-/// See [`deployer_core::capability::Runtime::revisions`]: App Runner keeps the one that it runs.
+/// See [`deployer_core::capability::Services::revisions`]: App Runner keeps the one that it runs.
 pub(crate) async fn revisions(clients: &Clients, spec: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
     let service = calls::seen(clients, &spec.name).await?;
     let info = service.and_then(|service| {
@@ -124,10 +125,10 @@ pub(crate) async fn started_with(
         }))
 }
 
-/// See [`deployer_core::capability::Runtime::activate`]: there is no revision to go back to, so the
-/// configuration is made again of what the release recorded. Secrets are read when instances start:
-/// all have their current values, whatever the release started with. Size, network and scaling stay
-/// as they are but for CPU and memory.
+/// See [`deployer_core::capability::Services::activate`]: there is no revision to go back to, so
+/// the configuration is made again of what the release recorded. Secrets are read when instances
+/// start: all have their current values, whatever the release started with. Size, network and
+/// scaling stay as they are but for CPU and memory.
 pub(crate) async fn activate(
     clients: &Clients,
     activation: &Activation,
@@ -137,8 +138,13 @@ pub(crate) async fn activate(
     let recorded = activation.recorded.as_deref().ok_or_else(|| {
         Error::internal("a release of App Runner was to serve again, and nothing was recorded")
     })?;
-    let asked = clients.section.on_app_runner(name);
+    let section = &clients.section;
+    let asked = section.on_app_runner(name);
     let asked = asked.ok_or_else(|| Error::internal("App Runner does not run this service"))?;
+    let roles = Roles {
+        access: Value::Given(AccessRole(role_arn(section, &asked.access_role))),
+        instance: Ground::given(section).roles.task,
+    };
     let found = calls::seen(clients, name).await?;
     let mut service = found.ok_or_else(|| calls::absent(name))?;
     if service.status() == &ServiceStatus::Paused {
@@ -146,7 +152,7 @@ pub(crate) async fn activate(
     }
     let versions = current(clients, recorded, &activation.follow).await?;
     let image = Value::Given(recorded.image.clone());
-    let shape = Shape::new(clients, &recorded.spec, &asked.access_role, image, versions);
+    let shape = Shape::new(&recorded.spec, roles, image, versions);
     if says(&shape, &service) && service.status() == &ServiceStatus::Running {
         return Ok(revision_of(&service));
     }

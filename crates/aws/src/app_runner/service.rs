@@ -22,7 +22,6 @@ use super::calls::{self, Begun, ROLE_UNKNOWN_YET, SETTLING, UNKNOWN_ROLE, absent
 use super::described::{AROUND, CREATE_FAILED, fields_of, image_of, revision_of};
 use super::operations::{self, Ours};
 use super::shape::{Around, Shape, with_image};
-use super::vpc_connector::ConnectorReady;
 use super::{autopsy, hints, kind, url_of};
 use crate::error::{Told, incomplete};
 use crate::site::prelude::*;
@@ -56,8 +55,6 @@ pub(crate) struct Service {
     pub(super) url: Output<Option<String>>,
     /// Where the manifest says that it is reached.
     pub(super) known_url: Option<String>,
-    /// It is there before the service is.
-    pub(super) _connector: Option<Value<ConnectorReady>>,
 }
 
 /// A service as App Runner has it, and what this run began there.
@@ -363,7 +360,7 @@ impl Resource for Service {
         let instance = there.service.instance_configuration();
         let role = instance.and_then(|it| it.instance_role_arn());
         let stays =
-            role.filter(|_| self.scope == Scope::Whole && self.shape.instance_role.is_none());
+            role.filter(|_| self.scope == Scope::Whole && self.shape.roles.instance.is_none());
         let stays = stays.map(|role| {
             format!("its role {role} stays: App Runner takes none away (`task_role` names another)")
         });

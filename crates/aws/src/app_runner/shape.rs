@@ -19,6 +19,7 @@ use super::scaling::ScalingArn;
 use super::{note, vpc_connector};
 use crate::client::Clients;
 use crate::error::incomplete;
+use crate::ground::{AccessRole, ConnectorName, TaskRole};
 use crate::names::SECRETS_NOTE;
 
 /// What a service is to say.
@@ -37,17 +38,24 @@ pub(super) struct Shape {
     /// In MiB.
     pub(super) memory: u32,
     pub(super) health: HealthSpec,
-    pub(super) access_role: String,
-    pub(super) instance_role: Option<String>,
+    pub(super) roles: Roles,
     /// What the manifest is silent about of a service that is adopted.
     pub(super) unsaid: BTreeSet<String>,
+}
+
+/// What a service works with.
+#[derive(Clone, Debug)]
+pub(super) struct Roles {
+    pub(super) access: Value<AccessRole>,
+    /// The app's own. `None` where the manifest names none.
+    pub(super) instance: Option<Value<TaskRole>>,
 }
 
 /// What is around what runs.
 #[derive(Clone, Debug)]
 pub(super) struct Around {
-    /// The connector's name. `None` where what the app sends goes to the internet.
-    pub(super) connector: Option<String>,
+    /// `None` where what the app sends goes to the internet.
+    pub(super) connector: Option<Value<ConnectorName>>,
     /// What the scaling is called, which is known before it is made.
     pub(super) scaling_name: String,
     pub(super) scaling: Value<ScalingArn>,
@@ -56,13 +64,11 @@ pub(super) struct Around {
 impl Shape {
     /// What the manifest says; `None` for a command that no line can say.
     pub(super) fn new(
-        clients: &Clients,
         service: &ServiceSpec,
-        access_role: &str,
+        roles: Roles,
         image: Value<ImageRef>,
         versions: BTreeMap<String, Value<SecretVersion>>,
     ) -> Self {
-        let section = &clients.section;
         Self {
             image,
             port: service.port,
@@ -73,8 +79,7 @@ impl Shape {
             cpu: service.cpu.0 * 1024 / 1000,
             memory: service.memory.0,
             health: service.health.clone(),
-            access_role: clients.role(access_role),
-            instance_role: section.task_role.as_deref().map(|role| clients.role(role)),
+            roles,
             unsaid: service.unsaid.clone(),
         }
     }
@@ -103,8 +108,11 @@ impl Shape {
             fields.set_value(format!("secret_versions.{variable}"), version);
         }
         fields.set("auto_deployments", false);
-        fields.set("access_role", &self.access_role);
-        fields.set_some("instance_role", self.instance_role.as_ref());
+        let access = self.roles.access.field(|role| role.0.clone());
+        fields.set_value("access_role", access);
+        if let Some(role) = &self.roles.instance {
+            fields.set_value("instance_role", role.field(|role| role.0.clone()));
+        }
         fields.set("cpu", self.cpu);
         fields.set("memory", self.memory);
         fields.set("health.protocol", HealthCheckProtocol::Http.as_str());
@@ -148,7 +156,7 @@ impl Shape {
         let mut silent: Vec<&str> = silent.map(|(_, field)| field).collect();
         // UpdateService takes no role away: one that is not given stays
         // (`internal/service/apprunner/service_test.go` of hashicorp/terraform-provider-aws).
-        if self.instance_role.is_none() {
+        if self.roles.instance.is_none() {
             silent.push("instance_role");
         }
         silent
@@ -194,7 +202,7 @@ impl Shape {
             .image_configuration(configuration)
             .build()
             .map_err(incomplete)?;
-        Ok(source(image, &self.access_role))
+        Ok(source(image, &self.roles.access.settled()?))
     }
 
     /// The size as the API takes it.
@@ -224,7 +232,10 @@ impl Shape {
 impl Around {
     /// The fields that it is to have.
     pub(super) fn describe(&self, fields: &mut Fields) {
-        fields.set("egress", self.connector.as_deref().unwrap_or(NO_CONNECTOR));
+        match &self.connector {
+            Some(connector) => fields.set_value("egress", connector.field(|it| it.0.clone())),
+            None => fields.set("egress", NO_CONNECTOR),
+        }
         fields.set("scaling", &self.scaling_name);
     }
 
@@ -239,9 +250,11 @@ impl Around {
     ) -> Result<NetworkConfiguration> {
         let egress = EgressConfiguration::builder();
         let egress = match &self.connector {
-            Some(name) => egress
-                .egress_type(EgressType::Vpc)
-                .vpc_connector_arn(vpc_connector::arn_of(clients, name).await?),
+            Some(connector) => {
+                let ConnectorName(name) = connector.settled()?;
+                let arn = vpc_connector::arn_of(clients, &name).await?;
+                egress.egress_type(EgressType::Vpc).vpc_connector_arn(arn)
+            }
             None => egress.egress_type(EgressType::Default),
         };
         let now = there.and_then(|service| service.network_configuration());
@@ -271,8 +284,8 @@ pub(super) fn with_image(there: &SdkService, image: &ImageRef) -> Result<SourceC
         .build())
 }
 
-fn source(image: ImageRepository, access_role: &str) -> SourceConfiguration {
-    let login = AuthenticationConfiguration::builder().access_role_arn(access_role);
+fn source(image: ImageRepository, access: &AccessRole) -> SourceConfiguration {
+    let login = AuthenticationConfiguration::builder().access_role_arn(&access.0);
     SourceConfiguration::builder()
         .image_repository(image)
         .auto_deployments_enabled(false)
@@ -377,14 +390,17 @@ mod tests {
     }
 
     async fn shape(version: &str) -> Shape {
-        let clients = crate::client::of_nobody().await;
+        let roles = Roles {
+            access: Value::Given(AccessRole("access".to_owned())),
+            instance: None,
+        };
         let image = Value::Given(ImageRef("123.dkr.ecr/web@sha256:1".to_owned()));
         let version = SecretVersion {
             secret: SECRET.to_owned(),
             version: version.to_owned(),
         };
         let versions = [("app".to_owned(), Value::Given(version))].into();
-        Shape::new(&clients, &spec(), "access", image, versions)
+        Shape::new(&spec(), roles, image, versions)
     }
 
     /// What App Runner describes of a service that was made so.

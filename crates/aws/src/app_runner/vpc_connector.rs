@@ -10,22 +10,16 @@ use std::time::Duration;
 use aws_sdk_apprunner::types::{VpcConnector as SdkConnector, VpcConnectorStatus};
 
 use deployer_core::error::{Error, ErrorKind};
+use deployer_core::graph::Value;
 
 use crate::error::Told;
+use crate::ground::{ConnectorName, Network, SecurityGroups, Subnets, content};
 use crate::names;
 use crate::site::prelude::*;
 
-/// A connector.
+/// A connector. Without security groups it has AWS's own choice, the VPC's default group.
 #[derive(Clone, Debug)]
-pub(crate) struct VpcConnector {
-    pub(crate) subnets: Vec<String>,
-    /// AWS's own choice, the VPC's default group, where there are none.
-    pub(crate) security_groups: Vec<String>,
-}
-
-/// A connector that exists.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ConnectorReady;
+pub(crate) struct VpcConnector(pub(crate) Network);
 
 const SUBNETS: Field = Field::replaces("subnets");
 const SECURITY_GROUPS: Field = Field::replaces("security_groups");
@@ -33,12 +27,8 @@ const SECURITY_GROUPS: Field = Field::replaces("security_groups");
 impl VpcConnector {
     /// What a connector of an environment with these subnets and groups is called.
     pub(crate) fn name(&self, app: &str, environment: &str) -> String {
-        let sorted = |ids: &[String]| {
-            let mut ids = ids.to_vec();
-            ids.sort_unstable();
-            ids.join(",")
-        };
-        let (subnets, groups) = (sorted(&self.subnets), sorted(&self.security_groups));
+        let subnets = content(&self.0.subnets, |it| sorted(&it.0));
+        let groups = content(&self.0.security_groups, |it| sorted(&it.0));
         let base = deployer_core::names::prefix(app, environment);
         names::of_content(&names::CONNECTOR, &base, &[&subnets, &groups])
     }
@@ -80,9 +70,11 @@ impl Kind for VpcConnector {
     const IN_USE: Passing = STILL_USED;
 
     fn describe(is: &Self, to: &mut Description) {
-        to.sorted(SUBNETS, &is.subnets);
-        if !is.security_groups.is_empty() {
-            to.sorted(SECURITY_GROUPS, &is.security_groups);
+        let Self(network) = is;
+        to.set_value(SUBNETS, &network.subnets, Subnets::text);
+        if SecurityGroups::are_said(&network.security_groups) {
+            let groups = &network.security_groups;
+            to.set_value(SECURITY_GROUPS, groups, SecurityGroups::text);
         }
     }
 
@@ -93,10 +85,7 @@ impl Kind for VpcConnector {
         let arn = connector.vpc_connector_arn().unwrap_or_default();
         Ok(Reading::Present(There {
             id: arn.to_owned(),
-            is: Self {
-                subnets: connector.subnets().to_vec(),
-                security_groups: connector.security_groups().to_vec(),
-            },
+            is: Self(network_of(&connector)),
             tags: TagApi::AppRunner.read(at, arn).await?,
         }))
     }
@@ -113,20 +102,22 @@ impl Kind for VpcConnector {
 }
 
 impl Wish for VpcConnector {
-    type Output = ConnectorReady;
+    type Output = ConnectorName;
     const KEPT: Kept = Kept::Harmless("what serves goes through the connector that it has");
 
     /// The groups that AWS chose stay where the manifest is silent.
     fn over(&self, _at: &At<Clients>, seen: Seen<'_, Self>) -> Self {
         let mut is = self.clone();
-        if let (true, Some(there)) = (is.security_groups.is_empty(), seen.there) {
-            is.security_groups.clone_from(&there.is.security_groups);
+        let silent = !SecurityGroups::are_said(&is.0.security_groups);
+        if let (true, Some(there)) = (silent, seen.there) {
+            let groups = &there.is.0.security_groups;
+            is.0.security_groups.clone_from(groups);
         }
         is
     }
 
-    fn output(_at: &At<Clients>, _there: &There<Self>) -> ConnectorReady {
-        ConnectorReady
+    fn output(at: &At<Clients>, _there: &There<Self>) -> ConnectorName {
+        ConnectorName(at.name().to_owned())
     }
 
     /// A connector of the name is this very one: the answer to an earlier call was lost.
@@ -134,12 +125,13 @@ impl Wish for VpcConnector {
         if active(at, at.name()).await?.is_some() {
             return Ok(());
         }
-        let groups = Some(is.security_groups.clone());
+        let Subnets(subnets) = is.0.subnets.settled()?;
+        let SecurityGroups(groups) = is.0.security_groups.settled()?;
         let call = at.app_runner.create_vpc_connector();
         let made = call
             .vpc_connector_name(at.name())
-            .set_subnets(Some(is.subnets.clone()))
-            .set_security_groups(groups.filter(|groups| !groups.is_empty()))
+            .set_subnets(Some(subnets))
+            .set_security_groups(Some(groups).filter(|groups| !groups.is_empty()))
             .set_tags(Some(sdk_tags(&at.owner.tags)?))
             .send()
             .await;
@@ -170,13 +162,19 @@ pub(super) async fn arn_of(clients: &Clients, name: &str) -> Result<String> {
     Ok(found.vpc_connector_arn.unwrap_or_default())
 }
 
-/// The subnets and the security groups of the connector of a name, which is there.
+/// The network that the connector of a name leads into, which is there.
 ///
 /// Errors: not found, when it is not.
-pub(super) async fn leads_to(clients: &Clients, name: &str) -> Result<(Vec<String>, Vec<String>)> {
-    let found = there(clients, name).await?;
-    let groups = found.security_groups().to_vec();
-    Ok((found.subnets().to_vec(), groups))
+pub(super) async fn leads_to(clients: &Clients, name: &str) -> Result<Network> {
+    Ok(network_of(&there(clients, name).await?))
+}
+
+fn network_of(connector: &SdkConnector) -> Network {
+    let groups = connector.security_groups().to_vec();
+    Network {
+        subnets: Value::Given(Subnets(connector.subnets().to_vec())),
+        security_groups: Value::Given(SecurityGroups(groups)),
+    }
 }
 
 async fn there(clients: &Clients, name: &str) -> Result<SdkConnector> {
@@ -203,6 +201,12 @@ async fn active(clients: &Clients, name: &str) -> Result<Option<SdkConnector>, R
         }
     }
     Ok(None)
+}
+
+fn sorted(ids: &[String]) -> String {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.join(",")
 }
 
 /// The name in `NAME/REVISION/ID`.

@@ -15,6 +15,7 @@ use crate::spec::CacheTls;
 use super::calls::called;
 use super::replication_group::ReplicationGroup;
 use super::shape::{GroupActual, may_wait, numbers, version_text};
+use crate::ground::SecurityGroups;
 use crate::tags;
 
 /// From this version on TLS can be switched on while a group runs (user guide, "Enabling in-transit
@@ -28,7 +29,7 @@ impl ReplicationGroup {
     fn compares(&self, field: &str) -> bool {
         let unsaid = |key: &str| self.spec.unsaid.contains(key);
         match field {
-            "security_groups" => !self.security_groups.is_empty(),
+            "security_groups" => SecurityGroups::are_said(&self.security_groups),
             // An adopted group stays in its own network, on its own disks.
             "subnet_group" | "at_rest_encryption" => !self.spec.adopt,
             "nodes" | "automatic_failover" | "multi_az" => !unsaid("high_availability"),
@@ -52,7 +53,8 @@ impl ReplicationGroup {
         all.set("transit_encryption", transit);
         all.set("at_rest_encryption", true);
         all.set("auth", auth);
-        all.set("security_groups", self.security_groups.join(", "));
+        let groups = self.security_groups.field(SecurityGroups::text);
+        all.set_value("security_groups", groups);
         all.set_value("subnet_group", self.subnet_group.field(Clone::clone));
         let token = self.token.field(|version| version_text(&version.version));
         all.set_value("token", token);

@@ -19,6 +19,7 @@ use deployer_core::spec::{CacheSpec, EnvironmentSpec};
 use super::super::replication_group::{REPLICATION_GROUP, ReplicationGroup};
 use super::super::shape::GroupActual;
 use crate::client::of_nobody;
+use crate::ground::SecurityGroups;
 use crate::tags::Tags;
 
 async fn wanted() -> ReplicationGroup {
@@ -56,7 +57,7 @@ async fn wanted() -> ReplicationGroup {
             adopt: false,
             unsaid: Default::default(),
         },
-        security_groups: Vec::new(),
+        security_groups: Value::Given(SecurityGroups(Vec::new())),
         subnet_group: Value::Given("subnets".into()),
         is_to_be_there: false,
         tls: CacheTls::Required,

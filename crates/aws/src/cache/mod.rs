@@ -11,16 +11,19 @@ pub(crate) mod subnet_group;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deployer_core::capability::{Cache, CacheOutputs, PasswordRule, SecretVersion, StoreStatus};
+use deployer_core::capability::{
+    Cache, CacheOutputs, Caches, PasswordRule, SecretVersion, StoreStatus,
+};
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{Declared, seen};
-use deployer_core::spec::{CacheSpec, EnvironmentSpec};
+use deployer_core::spec::CacheSpec;
 
 use crate::spec::CacheTls;
 
 use crate::Aws;
-use crate::database::{Network, makes_groups};
+use crate::composition::Composition;
+use crate::database::makes_groups;
 use crate::tags;
 
 use replication_group::{REPLICATION_GROUP, ReplicationGroup};
@@ -34,19 +37,17 @@ static TOKEN: PasswordRule = PasswordRule {
     says: "ElastiCache takes 16 to 128 letters, digits and `!&#$^<>-`",
 };
 
-#[async_trait]
-impl Cache for Aws {
+impl Cache for Composition<'_> {
     fn cache(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         cache: &CacheSpec,
         token: Option<&Value<SecretVersion>>,
     ) -> CacheOutputs {
-        let clients = &self.clients;
+        let (clients, env) = (&self.clients, self.env);
         let settings = clients.section.caches.get(&cache.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
-        let network = Network::of(self, own, cache.adopt);
+        let network = self.ground.network.of_store(own, cache.adopt);
         let address = clients.address(REPLICATION_GROUP, &cache.name);
         let makes_groups = makes_groups(cache.adopt, &graph.past(&address));
         let subnet_group = makes_groups.then(|| {
@@ -56,8 +57,8 @@ impl Cache for Aws {
                 env,
                 adopt: cache.adopt,
             };
-            graph.declare(declared, |_| SubnetGroup {
-                subnets: network.subnets,
+            graph.declare(declared, |inputs| SubnetGroup {
+                subnets: inputs.pass(&network.subnets),
             })
         });
 
@@ -75,7 +76,7 @@ impl Cache for Aws {
             address,
             ownership: ours,
             spec: cache.clone(),
-            security_groups: network.security_groups,
+            security_groups: inputs.pass(&network.security_groups),
             subnet_group: match &subnet_group {
                 Some(made) => inputs.take(made),
                 None => Value::Given(String::new()),
@@ -93,7 +94,10 @@ impl Cache for Aws {
             authority: None,
         }
     }
+}
 
+#[async_trait]
+impl Caches for Aws {
     fn token_rule(&self) -> Option<&'static PasswordRule> {
         Some(&TOKEN)
     }

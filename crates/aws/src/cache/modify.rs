@@ -158,7 +158,7 @@ impl ReplicationGroup {
                 "automatic_failover" => call.automatic_failover_enabled(spec.high_availability),
                 "multi_az" => call.multi_az_enabled(spec.high_availability),
                 "security_groups" => {
-                    call.set_security_group_ids(Some(self.security_groups.clone()))
+                    call.set_security_group_ids(Some(self.security_groups.settled()?.0))
                 }
                 // It is on by now. With a group that has AUTH, a call that says so once more is
                 // refused: "Modification of transit encryption is not supported for access control

@@ -29,6 +29,7 @@ use super::shape::{GroupActual, TOKEN_TAG, effect, still_applies, together};
 use crate::database::password::just_written;
 use crate::database::{encoded, nothing_to_adopt};
 use crate::error::{code, failure, incomplete, without};
+use crate::ground::SecurityGroups;
 use crate::permissions::service_linked_role;
 use crate::prepared::until_prepared;
 use crate::secret_store::value_of;
@@ -47,7 +48,7 @@ pub(crate) struct ReplicationGroup {
     pub(super) ownership: Ownership,
     pub(super) spec: CacheSpec,
     /// Sorted; empty leaves the choice to ElastiCache.
-    pub(super) security_groups: Vec<String>,
+    pub(super) security_groups: Value<SecurityGroups>,
     pub(super) subnet_group: Value<String>,
     /// Whether it was somebody's: where there is none, none is made.
     pub(super) is_to_be_there: bool,
@@ -91,7 +92,8 @@ impl ReplicationGroup {
     /// Makes it. `false` when something of its name is there.
     async fn make(&self, version: &SecretVersion, token: &SecretString) -> Result<bool> {
         let spec = &self.spec;
-        let groups = (!self.security_groups.is_empty()).then(|| self.security_groups.clone());
+        let SecurityGroups(groups) = self.security_groups.settled()?;
+        let groups = Some(groups).filter(|groups| !groups.is_empty());
         let tags = sdk_tags(&self.tags_with(Some(&version.version))).map_err(incomplete)?;
         let action = format!("create {}", called(self.name()));
         let subnets = self.subnet_group.settled()?;

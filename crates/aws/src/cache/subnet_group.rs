@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use deployer_core::graph::Value;
+
+use crate::ground::Subnets;
 use crate::site::prelude::*;
 
 /// The subnets that a cache may stand in.
 #[derive(Clone, Debug)]
 pub(crate) struct SubnetGroup {
-    pub(crate) subnets: Vec<String>,
+    pub(crate) subnets: Value<Subnets>,
 }
 
 const SUBNETS: Field = Field::in_place("subnets");
@@ -50,7 +53,7 @@ impl Kind for SubnetGroup {
     };
 
     fn describe(is: &Self, to: &mut Description) {
-        to.sorted(SUBNETS, &is.subnets);
+        to.set_value(SUBNETS, &is.subnets, Subnets::text);
     }
 
     async fn find(at: &At<Clients>) -> Result<Reading<There<Self>>, Refusal> {
@@ -65,7 +68,7 @@ impl Kind for SubnetGroup {
         Ok(Reading::Present(There {
             id: arn.to_owned(),
             is: Self {
-                subnets: subnets.collect(),
+                subnets: Value::Given(Subnets(subnets.collect())),
             },
             tags: TagApi::ElastiCache.read(at, arn).await?,
         }))
@@ -99,7 +102,7 @@ impl Wish for SubnetGroup {
         let call = at.elasticache.create_cache_subnet_group();
         call.cache_subnet_group_name(at.name())
             .cache_subnet_group_description(description(&at.owner))
-            .set_subnet_ids(Some(is.subnets.clone()))
+            .set_subnet_ids(Some(is.subnets.settled()?.0))
             .set_tags(Some(sdk_tags(&at.owner.tags)?))
             .send()
             .await?;
@@ -115,7 +118,7 @@ impl Wish for SubnetGroup {
     ) -> Result<(), Refusal> {
         let call = at.elasticache.modify_cache_subnet_group();
         call.cache_subnet_group_name(at.name())
-            .set_subnet_ids(Some(is.subnets.clone()))
+            .set_subnet_ids(Some(is.subnets.settled()?.0))
             .send()
             .await?;
         Ok(())

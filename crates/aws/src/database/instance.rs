@@ -25,6 +25,7 @@ use super::shape::{ENGINE, InstanceActual, PASSWORD_TAG, REBOOT_TAG, effect, may
 use super::subnet_group::vpc_of;
 use super::{nothing_to_adopt, url};
 use crate::error::{Told, code, failure, incomplete, without};
+use crate::ground::SecurityGroups;
 use crate::permissions::service_linked_role;
 use crate::prepared::until_prepared;
 use crate::secret_store::value_of;
@@ -47,7 +48,7 @@ pub(crate) struct Instance {
     pub(super) ownership: Ownership,
     pub(super) spec: DatabaseSpec,
     /// Sorted; empty leaves the choice to RDS.
-    pub(super) security_groups: Vec<String>,
+    pub(super) security_groups: Value<SecurityGroups>,
     pub(super) subnet_group: Value<String>,
     pub(super) parameter_group: Value<String>,
     /// Whether a new one goes on past its version's standard support, in RDS's words; `None` leaves
@@ -120,7 +121,8 @@ impl Instance {
         password: &SecretString,
     ) -> Result<CreateDBInstanceFluentBuilder> {
         let spec = &self.spec;
-        let groups = (!self.security_groups.is_empty()).then(|| self.security_groups.clone());
+        let SecurityGroups(groups) = self.security_groups.settled()?;
+        let groups = Some(groups).filter(|groups| !groups.is_empty());
         let tags = sdk_tags(&self.tags_with(Some(&version.version), None));
         let tags = tags.map_err(incomplete)?;
         Ok(self

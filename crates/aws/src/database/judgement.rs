@@ -16,6 +16,7 @@ use super::calls::called;
 use super::instance::Instance;
 use super::pending::storage_text;
 use super::shape::{AT_LEAST, ENGINE, InstanceActual, Parameters, may_wait, number, version_text};
+use crate::ground::SecurityGroups;
 use crate::tags;
 
 /// The database that every instance has.
@@ -27,7 +28,7 @@ impl Instance {
     fn compares(&self, field: &str) -> bool {
         let unsaid = |key: &str| self.spec.unsaid.contains(key);
         match field {
-            "security_groups" => !self.security_groups.is_empty(),
+            "security_groups" => SecurityGroups::are_said(&self.security_groups),
             // An adopted instance stays in its own network, with its own parameters, users and
             // databases.
             "subnet_group" | "parameter_group" | "encrypted" | "public" | "user" | "database" => {
@@ -51,7 +52,8 @@ impl Instance {
         all.set("multi_az", spec.high_availability);
         all.set("backup_days", spec.backup_days);
         all.set("deletion_protection", spec.deletion_protection);
-        all.set("security_groups", self.security_groups.join(", "));
+        let groups = self.security_groups.field(SecurityGroups::text);
+        all.set_value("security_groups", groups);
         all.set_value("subnet_group", self.subnet_group.field(Clone::clone));
         all.set_value("parameter_group", self.parameter_group.field(Clone::clone));
         all.set("user", &spec.user);

@@ -13,6 +13,7 @@ use super::super::instance::{INSTANCE, Instance};
 use super::super::shape::InstanceActual;
 use super::super::spec;
 use crate::client::of_nobody;
+use crate::ground::SecurityGroups;
 
 async fn wanted() -> Instance {
     let target = Target {
@@ -40,7 +41,7 @@ async fn wanted() -> Instance {
         given: Mutex::new(None),
         ownership: crate::tags::ownership(&env, false, &deployer_core::ours::Past::default()),
         spec: spec(),
-        security_groups: Vec::new(),
+        security_groups: Value::Given(SecurityGroups(Vec::new())),
         subnet_group: Value::Given("subnets".into()),
         parameter_group: Value::Given("idp-staging-main-postgres16".into()),
         lifecycle: None,

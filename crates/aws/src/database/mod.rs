@@ -16,17 +16,18 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::capability::{
-    Birth, Database, DatabaseOutputs, PasswordRule, SecretVersion, StoreStatus,
+    Birth, Database, DatabaseOutputs, Databases, PasswordRule, SecretVersion, StoreStatus,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{Declared, Kind, seen};
 use deployer_core::ours::Past;
-use deployer_core::spec::{DatabaseSpec, EnvironmentSpec, SslMode};
+use deployer_core::spec::{DatabaseSpec, SslMode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Aws;
+use crate::composition::Composition;
 use crate::tags;
 
 use authority::Bundle;
@@ -52,19 +53,17 @@ static PASSWORD: PasswordRule = PasswordRule {
     says: "RDS takes 8 to 128 printable ASCII characters, without `/`, `@`, `\"` and spaces",
 };
 
-#[async_trait]
-impl Database for Aws {
+impl Database for Composition<'_> {
     fn database(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
-        let clients = &self.clients;
+        let (clients, env) = (&self.clients, self.env);
         let settings = clients.section.databases.get(&database.key);
         let own = settings.map(|own| (&own.subnets, &own.security_groups));
-        let network = Network::of(self, own, database.adopt);
+        let network = self.ground.network.of_store(own, database.adopt);
         let address = clients.address(INSTANCE, &database.name);
         let makes_groups = makes_groups(database.adopt, &graph.past(&address));
         let group = |name, adopt| Declared {
@@ -75,8 +74,8 @@ impl Database for Aws {
         };
         let subnet_group = makes_groups.then(|| {
             let group = group(&database.name, database.adopt);
-            graph.declare(group, |_| SubnetGroup {
-                subnets: network.subnets,
+            graph.declare(group, |inputs| SubnetGroup {
+                subnets: inputs.pass(&network.subnets),
             })
         });
 
@@ -103,7 +102,7 @@ impl Database for Aws {
             address,
             ownership: ours,
             spec: database.clone(),
-            security_groups: network.security_groups,
+            security_groups: inputs.pass(&network.security_groups),
             subnet_group: match &subnet_group {
                 Some(made) => inputs.take(made),
                 None => Value::Given(String::new()),
@@ -131,7 +130,10 @@ impl Database for Aws {
             authority: wanted.map(|_| authority),
         }
     }
+}
 
+#[async_trait]
+impl Databases for Aws {
     async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
         let name = &database.name;
         let reading = calls::describe(&self.clients, name).await?;
@@ -175,39 +177,6 @@ pub(crate) fn nothing_to_adopt(what: &str, section: &str) -> Error {
     Error::new(ErrorKind::NotFound, message).hint(format!(
         "correct `name` in `[{section}]`, or take `adopt = true` out: then it is made"
     ))
-}
-
-/// Where a database or cache stands in the network: its own subnets and groups, or those of the
-/// target.
-pub(crate) struct Network {
-    pub(crate) subnets: Vec<String>,
-    pub(crate) security_groups: Vec<String>,
-}
-
-impl Network {
-    /// `own` are the subnets and security groups of the manifest's part for this one; an empty list
-    /// asks for the target's. Those are the tasks' own: they say nothing of what was somebody's,
-    /// whose clients they would lock out.
-    pub(crate) fn of(aws: &Aws, own: Option<(&Vec<String>, &Vec<String>)>, adopt: bool) -> Self {
-        let section = &aws.clients.section;
-        let (subnets, groups) = own.unzip();
-        let of_target: &[String] = match adopt {
-            true => &[],
-            false => &section.security_groups,
-        };
-        Self {
-            subnets: sorted(subnets, &section.subnets),
-            security_groups: sorted(groups, of_target),
-        }
-    }
-}
-
-fn sorted(own: Option<&Vec<String>>, given: &[String]) -> Vec<String> {
-    let own = own.filter(|own| !own.is_empty());
-    let mut sorted = own.map_or_else(|| given.to_vec(), Clone::clone);
-    sorted.sort();
-    sorted.dedup();
-    sorted
 }
 
 /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...`, its parts percent-encoded where
@@ -296,13 +265,5 @@ mod tests {
         );
         let verified = url(&spec, &password, &at, SslMode::VerifyFull);
         assert!(verified.expose_secret().ends_with("?sslmode=verify-full"));
-    }
-
-    #[test]
-    fn a_list_of_its_own_wins_over_the_targets_and_both_are_sorted() {
-        let given = ["b".to_owned(), "a".to_owned()];
-        assert_eq!(sorted(None, &given), ["a", "b"]);
-        assert_eq!(sorted(Some(&Vec::new()), &given), ["a", "b"]);
-        assert_eq!(sorted(Some(&vec!["z".into()]), &given), ["z"]);
     }
 }

@@ -72,7 +72,7 @@ impl Instance {
                 "backup_days" => call.backup_retention_period(spec.backup_days.into()),
                 "deletion_protection" => call.deletion_protection(spec.deletion_protection),
                 "security_groups" => {
-                    call.set_vpc_security_group_ids(Some(self.security_groups.clone()))
+                    call.set_vpc_security_group_ids(Some(self.security_groups.settled()?.0))
                 }
                 "subnet_group" => call.db_subnet_group_name(self.subnet_group.settled()?),
                 "parameter_group" => call.db_parameter_group_name(self.parameter_group.settled()?),

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use deployer_core::graph::Value;
 use deployer_core::kind::Refused;
 
+use crate::ground::Subnets;
 use crate::site::prelude::*;
 
 /// The subnets that an instance may stand in.
 #[derive(Clone, Debug)]
 pub(crate) struct SubnetGroup {
-    pub(crate) subnets: Vec<String>,
+    pub(crate) subnets: Value<Subnets>,
 }
 
 const SUBNETS: Field = Field::in_place("subnets");
@@ -49,7 +51,7 @@ impl Kind for SubnetGroup {
     };
 
     fn describe(is: &Self, to: &mut Description) {
-        to.sorted(SUBNETS, &is.subnets);
+        to.set_value(SUBNETS, &is.subnets, Subnets::text);
     }
 
     async fn find(at: &At<Clients>) -> Result<Reading<There<Self>>, Refusal> {
@@ -64,7 +66,7 @@ impl Kind for SubnetGroup {
         Ok(Reading::Present(There {
             id: arn.to_owned(),
             is: Self {
-                subnets: subnets.collect(),
+                subnets: Value::Given(Subnets(subnets.collect())),
             },
             tags: TagApi::Rds.read(at, arn).await?,
         }))
@@ -98,7 +100,7 @@ impl Wish for SubnetGroup {
         let call = at.rds.create_db_subnet_group();
         call.db_subnet_group_name(at.name())
             .db_subnet_group_description(description(&at.owner))
-            .set_subnet_ids(Some(is.subnets.clone()))
+            .set_subnet_ids(Some(is.subnets.settled()?.0))
             .set_tags(Some(sdk_tags(&at.owner.tags)?))
             .send()
             .await?;
@@ -114,7 +116,7 @@ impl Wish for SubnetGroup {
     ) -> Result<(), Refusal> {
         let call = at.rds.modify_db_subnet_group();
         call.db_subnet_group_name(at.name())
-            .set_subnet_ids(Some(is.subnets.clone()))
+            .set_subnet_ids(Some(is.subnets.settled()?.0))
             .send()
             .await?;
         Ok(())

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
-use deployer_core::capability::{Context, Dns, RecordStatus};
+use deployer_core::capability::{Context, Dns, RecordStatus, Zones};
 use deployer_core::clock::Clock;
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
@@ -187,12 +187,14 @@ impl fmt::Debug for Route53 {
     }
 }
 
-#[async_trait]
 impl Dns for Route53 {
-    fn record(&self, graph: &mut Graph, _env: &EnvironmentSpec, record: &RecordSpec) -> Address {
+    fn record(&self, graph: &mut Graph, record: &RecordSpec) -> Address {
         self.declare(graph, record.clone().into())
     }
+}
 
+#[async_trait]
+impl Zones for Route53 {
     async fn status(&self, record: &RecordSpec) -> Result<Option<RecordStatus>> {
         let (api, name) = (&self.api, &record.name);
         let kind = Type::of(&record.leads_to);

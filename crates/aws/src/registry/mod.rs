@@ -17,11 +17,11 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::Declared;
 use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
-use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
+use deployer_core::spec::ServiceSpec;
 use url::Url;
 
-use crate::Aws;
 use crate::client::Clients;
+use crate::composition::Composition;
 use crate::ecr_login::{EcrLogin, authorization};
 use crate::error::{code, failure};
 
@@ -51,11 +51,10 @@ fn kept(digest: &str) -> String {
     format!("{KEPT}{digits}")
 }
 
-impl Registry for Aws {
+impl Registry for Composition<'_> {
     fn image(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         service: &ServiceSpec,
         image: &LocalImage,
         scope: Scope,
@@ -67,7 +66,7 @@ impl Registry for Aws {
                 let declared = Declared {
                     site: &self.clients,
                     name: &name,
-                    env,
+                    env: self.env,
                     adopt: service.adopt,
                 };
                 Value::From(graph.declare(declared, |_| Repository { lent }))

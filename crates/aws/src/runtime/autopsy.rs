@@ -20,7 +20,7 @@ const EVENTS: usize = 10;
 /// How many lines of a log an explanation shows.
 const LINES: i32 = 20;
 
-/// See [`deployer_core::capability::Runtime::autopsy`].
+/// See [`deployer_core::capability::Services::autopsy`].
 pub(super) async fn of(clients: &Clients, spec: &ServiceSpec) -> Autopsy {
     let names = Names::of(clients, spec);
     let Ok(Some(service)) = describe(clients, &names.service, WithTags::No).await else {
@@ -121,7 +121,7 @@ fn events(service: &Service, count: usize) -> impl Iterator<Item = String> {
 /// Stopped tasks of the service that explain something, the latest first: without those that a
 /// roll-out or a change of the count ended in good order.
 async fn stopped_tasks(clients: &Clients, names: &Names) -> Vec<Task> {
-    let cluster = &clients.section.cluster;
+    let cluster = &clients.cluster.0;
     let listed = clients
         .ecs
         .list_tasks()

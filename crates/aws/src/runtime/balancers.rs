@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ecs::types::{LoadBalancer, Service as SdkService};
-use deployer_core::fields::Fields;
+use deployer_core::error::Result;
+use deployer_core::fields::{FieldValue, Fields};
+use deployer_core::graph::Value;
 use deployer_core::ours::Past;
 
 use super::service_fields::{balancer_text, sorted, text_of_balancer};
+use crate::ground::TargetGroup;
 
 /// The field of the inventory that names the target group that we put a service's tasks into.
 const NOTED: &str = "target_group";
@@ -16,7 +19,7 @@ const LEFT: &str = "load_balancer";
 /// How the manifest has a service reached, and which target groups it named before.
 #[derive(Clone, Debug)]
 pub(super) struct Balancers {
-    pub(super) group: Option<String>,
+    pub(super) group: Option<Value<TargetGroup>>,
     pub(super) container: String,
     pub(super) port: u16,
     /// Those that earlier runs put the tasks into, or may have. Every other one is somebody's.
@@ -37,14 +40,14 @@ impl Balancers {
     /// What a run is to note.
     pub(super) fn to_note(&self) -> Option<Fields> {
         let mut fields = Fields::new();
-        fields.set(NOTED, self.group.as_ref()?);
+        fields.set(NOTED, self.group.as_ref()?.known()?.0);
         Some(fields)
     }
 
     /// The one that is asked for, for people.
-    pub(super) fn wanted(&self) -> Option<String> {
+    pub(super) fn wanted(&self) -> Option<FieldValue> {
         let group = self.group.as_ref()?;
-        Some(balancer_text(group, &self.container, i32::from(self.port)))
+        Some(group.field(|group| balancer_text(&group.0, &self.container, i32::from(self.port))))
     }
 
     /// Those that are ours, for people: what the manifest names, and what it named before. `None`
@@ -56,26 +59,28 @@ impl Balancers {
     }
 
     /// Those of a new service.
-    pub(super) fn first(&self) -> Vec<LoadBalancer> {
-        let group = self.group.iter();
-        group
-            .map(|group| {
-                LoadBalancer::builder()
-                    .target_group_arn(group)
-                    .container_name(&self.container)
-                    .container_port(i32::from(self.port))
-                    .build()
-            })
-            .collect()
+    ///
+    /// Errors: internal, when the node that makes the target group has not settled.
+    pub(super) fn first(&self) -> Result<Vec<LoadBalancer>> {
+        let balancer = |group: &Value<TargetGroup>| {
+            Ok(LoadBalancer::builder()
+                .target_group_arn(group.settled()?.0)
+                .container_name(&self.container)
+                .container_port(i32::from(self.port))
+                .build())
+        };
+        self.group.iter().map(balancer).collect()
     }
 
     /// What is there with the wanted one in it and without those that were wanted before. Somebody
     /// else's way in stays, and leads to the container and port that take the place of those that
     /// ours led to.
-    pub(super) fn among(&self, actual: &SdkService) -> Vec<LoadBalancer> {
+    ///
+    /// Errors: as [`Balancers::first`].
+    pub(super) fn among(&self, actual: &SdkService) -> Result<Vec<LoadBalancer>> {
         let there = actual.load_balancers();
         let was = there.iter().find(|it| self.is_ours(it));
-        let mut balancers = self.first();
+        let mut balancers = self.first()?;
         for other in there.iter().filter(|it| !self.is_ours(it)) {
             let mut other = other.clone();
             if let Some(was) = was.filter(|was| was.container_name == other.container_name) {
@@ -86,14 +91,15 @@ impl Balancers {
             }
             balancers.push(other);
         }
-        balancers
+        Ok(balancers)
     }
 
     fn is_ours(&self, balancer: &LoadBalancer) -> bool {
         let Some(group) = balancer.target_group_arn() else {
             return false;
         };
-        self.group.as_deref() == Some(group) || self.earlier.contains(group)
+        let wanted = self.group.as_ref().and_then(Value::known);
+        wanted.is_some_and(|wanted| wanted.0 == group) || self.earlier.contains(group)
     }
 }
 

@@ -6,16 +6,13 @@ use std::time::Duration;
 use aws_sdk_ecs::types::ClusterField;
 
 use deployer_core::capability::Scope;
-use deployer_core::graph::{Graph, Output};
+use deployer_core::graph::{Graph, Value};
 use deployer_core::kind::Declared;
 
 use super::Declaration;
+use crate::ground::ClusterName;
 use crate::site::prelude::*;
 use crate::tags;
-
-/// A cluster that exists.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ClusterReady;
 
 /// A cluster of nothing but Fargate tasks: it needs no capacity provider, as every task says that
 /// it runs on Fargate.
@@ -23,25 +20,26 @@ pub(crate) struct ClusterReady;
 pub(crate) struct Cluster;
 
 impl Declaration<'_> {
-    /// The cluster of one-off tasks, where it is ours to make; another service may have declared
-    /// it.
-    pub(super) fn cluster(&self, graph: &mut Graph) -> Option<Output<ClusterReady>> {
-        let section = &self.clients.section;
+    /// The cluster of the tasks, which the first service declares where it is ours to make.
+    pub(super) fn cluster(&self, graph: &mut Graph) -> Value<ClusterName> {
+        let (section, name) = (&self.clients.section, &self.clients.cluster);
         let is_made = section.cluster_is_ours && section.runs_tasks();
         if !is_made || self.scope == Scope::CodeOnly {
-            return None;
+            return Value::Given(name.clone());
         }
-        let address = self.clients.address(Cluster::KIND, &section.cluster);
-        if graph.find(&address).is_some() {
-            return Some(Output::of(&address));
-        }
-        let declared = Declared {
-            site: self.clients,
-            name: &section.cluster,
-            env: self.env,
-            adopt: false,
-        };
-        Some(graph.declare(declared, |_| Cluster))
+        let cluster = self.ground.cluster.get_or_init(|| {
+            let declared = Declared {
+                site: self.clients,
+                name: &name.0,
+                env: self.env,
+                adopt: false,
+            };
+            let made = graph.declare(declared, |_| Cluster);
+            // Its name is given: it is known before there is one.
+            made.publish(name.clone());
+            Value::From(made)
+        });
+        cluster.clone()
     }
 }
 
@@ -109,13 +107,13 @@ impl Kind for Cluster {
 }
 
 impl Wish for Cluster {
-    type Output = ClusterReady;
+    type Output = ClusterName;
     const KEPT: Kept = Kept::Harmless("one-off tasks alone run in it");
 
     fn over(&self, _at: &At<Clients>, _seen: Seen<'_, ()>) {}
 
-    fn output(_at: &At<Clients>, _there: &There<()>) -> ClusterReady {
-        ClusterReady
+    fn output(at: &At<Clients>, _there: &There<()>) -> ClusterName {
+        ClusterName(at.name().to_owned())
     }
 
     /// A call for one that is there answers with it, and changes nothing.

@@ -15,7 +15,7 @@ use super::{Names, autopsy, exec, service_calls};
 use crate::client::Clients;
 use crate::error::Told as _;
 
-/// See [`deployer_core::capability::Runtime::console`].
+/// See [`deployer_core::capability::Services::console`].
 pub(super) async fn open(
     clients: &Clients,
     spec: &ServiceSpec,
@@ -75,7 +75,7 @@ async fn running(clients: &Clients, names: &Names) -> Result<Vec<Task>> {
         format!("look for the tasks of service `{name}` (ecs:ListTasks, ecs:DescribeTasks)")
     };
     let list = clients.ecs.list_tasks();
-    let list = list.cluster(&clients.section.cluster);
+    let list = list.cluster(&clients.cluster.0);
     let list = list.service_name(&names.service);
     let listed = list.desired_status(DesiredStatus::Running).send().await;
     let arns = listed.told(what)?.task_arns.unwrap_or_default();
@@ -83,7 +83,7 @@ async fn running(clients: &Clients, names: &Names) -> Result<Vec<Task>> {
         return Ok(Vec::new());
     }
     let call = clients.ecs.describe_tasks();
-    let call = call.cluster(&clients.section.cluster);
+    let call = call.cluster(&clients.cluster.0);
     let described = call.set_tasks(Some(arns)).send().await.told(what)?;
     let mut tasks = described.tasks.unwrap_or_default();
     tasks.retain(|task| task.last_status() == Some("RUNNING"));

@@ -18,6 +18,7 @@ use super::definition_read::{
 };
 use super::{Names, kept};
 use crate::client::Clients;
+use crate::ground::{Roles, TaskRole};
 use crate::secret_store::CURRENT;
 
 /// The first part of every log stream's name.
@@ -41,8 +42,7 @@ pub(crate) struct Blueprint {
     /// In MiB.
     pub(super) memory: u32,
     pub(super) architecture: Architecture,
-    pub(super) execution_role: String,
-    pub(super) task_role: Option<String>,
+    pub(super) roles: Roles,
     pub(super) port: u16,
     pub(super) entrypoint: Vec<String>,
     pub(super) command: Vec<String>,
@@ -106,7 +106,7 @@ impl Blueprint {
     pub(super) fn new(
         clients: &Clients,
         service: &ServiceSpec,
-        names: &Names,
+        (names, roles): (&Names, Roles),
         image: Value<ImageRef>,
         pins: Pins,
     ) -> Self {
@@ -122,8 +122,6 @@ impl Blueprint {
             cpu: cpu_units(service.cpu).to_string(),
             memory: service.memory.0,
             architecture: service.architecture.unwrap_or_default(),
-            execution_role: clients.role(&section.execution_role),
-            task_role: section.task_role.as_deref().map(|role| clients.role(role)),
             port: service.port,
             entrypoint: service.entrypoint.clone(),
             command: service.command.clone(),
@@ -135,7 +133,7 @@ impl Blueprint {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
             base: None,
-            unsaid: match (service.adopt, &section.task_role) {
+            unsaid: match (service.adopt, &roles.task) {
                 (true, None) => [&service.unsaid, &BTreeSet::from([TASK_ROLE.to_owned()])]
                     .into_iter()
                     .flatten()
@@ -143,6 +141,7 @@ impl Blueprint {
                     .collect(),
                 _ => service.unsaid.clone(),
             },
+            roles,
         }
     }
 
@@ -194,7 +193,7 @@ impl Blueprint {
         }
         if silent(TASK_ROLE) {
             let role = base.task_role_arn().filter(|arn| !arn.is_empty());
-            self.task_role = role.map(str::to_owned);
+            self.roles.task = role.map(|arn| Value::Given(TaskRole(arn.to_owned())));
         }
         let Some(container) = self.base_container().cloned() else {
             return;
@@ -219,8 +218,11 @@ impl Blueprint {
         let mut fields = Fields::new();
         fields.set("cpu", &self.cpu);
         fields.set("memory", self.memory);
-        fields.set("execution_role", &self.execution_role);
-        fields.set_some("task_role", self.task_role.as_ref());
+        let execution = self.roles.execution.field(|role| role.0.clone());
+        fields.set_value("execution_role", execution);
+        if let Some(role) = &self.roles.task {
+            fields.set_value("task_role", role.field(|role| role.0.clone()));
+        }
         fields.set("network_mode", NetworkMode::Awsvpc.as_str());
         fields.set("compatibility", Compatibility::Fargate.as_str());
         fields.set(

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use aws_sdk_ecs::types::{HealthCheck, PortMapping};
+use deployer_core::address::{Address, CloudName, Target};
+use deployer_core::graph::Output;
 use deployer_core::spec::HealthSpec;
 
 use super::*;
+use crate::ground::ExecutionRole;
 use crate::runtime::definition_read::observed;
 
 const ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:idp/db-AbCdEf";
@@ -43,8 +46,10 @@ fn blueprint() -> Blueprint {
         cpu: "512".into(),
         memory: 1024,
         architecture: Architecture::X86,
-        execution_role: "arn:aws:iam::1:role/exec".into(),
-        task_role: None,
+        roles: Roles {
+            execution: Value::Given(ExecutionRole("arn:aws:iam::1:role/exec".into())),
+            task: None,
+        },
         port: 8080,
         entrypoint: Vec::new(),
         command: vec!["serve".into()],
@@ -65,7 +70,7 @@ fn registered(blueprint: &Blueprint) -> TaskDefinition {
     TaskDefinition::builder()
         .cpu(&blueprint.cpu)
         .memory(blueprint.memory.to_string())
-        .execution_role_arn(&blueprint.execution_role)
+        .execution_role_arn(blueprint.roles.execution.known().unwrap().0)
         .network_mode(NetworkMode::Awsvpc)
         .requires_compatibilities(Compatibility::Fargate)
         .runtime_platform(runtime_platform(blueprint.architecture))
@@ -78,6 +83,25 @@ fn what_was_registered_does_not_differ_from_what_is_desired() {
     let blueprint = blueprint();
     let observed = observed(&registered(&blueprint), "idp", 8080);
     assert_eq!(observed.changes_to(&blueprint.fields()), []);
+}
+
+#[test]
+fn a_role_that_a_node_makes_is_known_after_that_node() {
+    let target = Target {
+        cloud: CloudName::Aws,
+        account: "1".into(),
+        region: "eu-west-1".into(),
+        sandbox: false,
+    };
+    let made = Output::of(&Address::new(&target, "iam.role", "idp"));
+    let mut next = blueprint();
+    next.roles.task = Some(Value::From(made.clone()));
+    let known_after = made.address().clone();
+    let shown = next.fields().get("task_role").cloned();
+    assert_eq!(shown, Some(FieldValue::AfterApply { known_after }));
+    made.publish(TaskRole("arn:aws:iam::1:role/idp".into()));
+    let shown = next.fields().get("task_role").map(ToString::to_string);
+    assert_eq!(shown.as_deref(), Some("arn:aws:iam::1:role/idp"));
 }
 
 fn adopted() -> TaskDefinition {

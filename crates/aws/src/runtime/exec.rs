@@ -62,7 +62,7 @@ pub(super) async fn begin(
     let pace = Pace::until(CONNECTING);
     let answer = poll(clients.clock(), pace, &what, || async {
         let call = clients.ecs.execute_command();
-        let call = call.cluster(&clients.section.cluster).task(task);
+        let call = call.cluster(&clients.cluster.0).task(task);
         let call = call.container(container).interactive(true);
         match call.command(&words_of_command).send().await {
             Ok(answer) => Ok(Look::Found(answer)),
@@ -175,11 +175,7 @@ async fn signature(clients: &Clients, address: &str) -> Result<HeaderMap> {
 /// A task as it is now. `None` when ECS does not know it.
 pub(super) async fn task(clients: &Clients, id: &str) -> Result<Option<Task>> {
     let call = clients.ecs.describe_tasks();
-    let answer = call
-        .cluster(&clients.section.cluster)
-        .tasks(id)
-        .send()
-        .await;
+    let answer = call.cluster(&clients.cluster.0).tasks(id).send().await;
     let answer = answer.told(|| format!("look at task `{}`", autopsy::task_id(id)))?;
     Ok(answer.tasks.unwrap_or_default().into_iter().next())
 }

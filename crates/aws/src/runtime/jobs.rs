@@ -27,13 +27,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::cluster::ClusterReady;
 use super::refusals::{NO_ROOM, PASSING, SETTLING};
 use super::task_definition::{TaskDefinition, family_of, short};
 use super::waiting::{self, Awaited};
-use super::{Names, autopsy, service_calls};
+use super::{Names, autopsy};
 use crate::client::Clients;
 use crate::error::{Told, failure, words};
+use crate::ground::{ClusterName, Network};
 use crate::tags::Tags;
 
 /// How long an execution whose id was lost is certain to be known: "The maximum TTL for the client
@@ -56,11 +56,11 @@ pub(super) enum Program {
     Awaited(Awaited),
 }
 
-/// Where a task's network is from.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Network {
-    /// As the manifest says.
-    OfManifest,
+/// Where a task runs.
+#[derive(Clone, Debug)]
+pub(super) enum Where {
+    /// In this network, with a public address where the manifest says so.
+    InGround(Network),
     /// As something that runs has it.
     Of(NetworkConfiguration),
 }
@@ -68,15 +68,14 @@ pub(super) enum Network {
 /// The one-off tasks of one service.
 pub(super) struct Tasks {
     pub(super) clients: Arc<Clients>,
-    /// It is there before a task runs in it, where it is ours to make.
-    pub(super) _cluster: Option<Value<ClusterReady>>,
+    pub(super) cluster: Value<ClusterName>,
     pub(super) names: Names,
     pub(super) program: Program,
     /// How long the program may take.
     pub(super) timeout: Duration,
     /// Of each task; none where a code deployment may not tag.
     pub(super) tags: Tags,
-    pub(super) network: Network,
+    pub(super) network: Where,
     pub(super) definition: Value<Revision>,
     /// The families of the manifest's other services.
     pub(super) others: BTreeSet<String>,
@@ -131,7 +130,7 @@ impl Tasks {
         let mut tasks = Vec::new();
         for arns in arns.chunks(AT_ONCE) {
             let describe = self.clients.ecs.describe_tasks();
-            let call = describe.cluster(&self.clients.section.cluster);
+            let call = describe.cluster(self.cluster.settled()?.0);
             let answer = call.set_tasks(Some(arns.to_vec())).send().await;
             tasks.extend(answer.told(|| self.looking())?.tasks.unwrap_or_default());
         }
@@ -144,10 +143,8 @@ impl Tasks {
         // "When you specify startedBy as the filter, it must be the only filter that you use"
         // (ListTasks): it finds those that are to run. Those that are to have stopped are found by
         // their family.
-        let listing = || {
-            let list = self.clients.ecs.list_tasks();
-            list.cluster(&self.clients.section.cluster)
-        };
+        let ClusterName(cluster) = self.cluster.settled()?;
+        let listing = || self.clients.ecs.list_tasks().cluster(&cluster);
         let mut calls = vec![listing().started_by(&by)];
         for family in self.families() {
             let stopped = DesiredStatus::Stopped;
@@ -205,14 +202,14 @@ impl Tasks {
         let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
         let tags: Vec<Tag> = tags.collect();
         let network = match &self.network {
-            Network::OfManifest => service_calls::network(&self.clients.section)?,
-            Network::Of(network) => network.clone(),
+            Where::InGround(network) => network.of_tasks(self.clients.section.assign_public_ip)?,
+            Where::Of(network) => network.clone(),
         };
         let answer = self
             .clients
             .ecs
             .run_task()
-            .cluster(&self.clients.section.cluster)
+            .cluster(self.cluster.settled()?.0)
             .task_definition(definition)
             .count(1)
             .launch_type(LaunchType::Fargate)
@@ -244,7 +241,7 @@ impl Jobs for Tasks {
     }
 
     fn stop_command(&self, id: &str) -> String {
-        let (task, cluster) = (autopsy::task_id(id), &self.clients.section.cluster);
+        let (task, cluster) = (autopsy::task_id(id), &self.clients.cluster.0);
         format!("aws ecs stop-task --cluster {cluster} --task {task}")
     }
 
@@ -347,7 +344,7 @@ impl Jobs for Tasks {
             .clients
             .ecs
             .describe_tasks()
-            .cluster(&self.clients.section.cluster)
+            .cluster(self.cluster.settled()?.0)
             .tasks(id)
             .send()
             .await
@@ -383,7 +380,7 @@ impl Jobs for Tasks {
         self.clients
             .ecs
             .stop_task()
-            .cluster(&self.clients.section.cluster)
+            .cluster(self.cluster.settled()?.0)
             .task(id)
             .reason(why)
             .send()

@@ -32,7 +32,7 @@ pub(super) async fn read(
     Err(match code(&refusal) {
         Some("ClusterNotFoundException") => error.hint(format!(
             "create the ECS cluster `{}`, or correct `targets.aws.cluster`",
-            clients.section.cluster
+            clients.cluster.0
         )),
         _ => error,
     })

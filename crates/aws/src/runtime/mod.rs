@@ -1,6 +1,8 @@
 //! ECS on Fargate: log group, task definition, migration and service, and what operates them;
 //! one-off tasks also of what App Runner serves.
 
+// long: the contract of two runtimes, answered in one go
+
 mod autopsy;
 mod balancers;
 pub(crate) mod cluster;
@@ -32,7 +34,7 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
     Activation, Autopsy, Console, Entrance, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
-    ServiceInputs, ServiceOutputs, Serving,
+    ServiceInputs, ServiceOutputs, Services, Serving,
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Inputs, Output, Value};
@@ -47,7 +49,9 @@ use deployer_core::spec::{Architecture, EnvironmentSpec, MigrateBy, MigrateSpec,
 use crate::Aws;
 use crate::app_runner;
 use crate::client::Clients;
+use crate::composition::Composition;
 use crate::dns::Route53;
+use crate::ground::Ground;
 use crate::spec::{AppRunner, AwsRuntime};
 use crate::tags::{self, Ownership, Tags};
 
@@ -118,8 +122,30 @@ enum Program<'a> {
     Migration(&'a MigrateSpec),
 }
 
+impl Runtime for Composition<'_> {
+    fn service(
+        &self,
+        graph: &mut Graph,
+        service: &ServiceSpec,
+        inputs: &ServiceInputs,
+        scope: Scope,
+    ) -> ServiceOutputs {
+        Declaration {
+            clients: &self.clients,
+            dns: &self.names,
+            env: self.env,
+            ground: &self.ground,
+            service,
+            inputs,
+            scope,
+            names: Names::of(&self.clients, service),
+        }
+        .declare(graph)
+    }
+}
+
 #[async_trait]
-impl Runtime for Aws {
+impl Services for Aws {
     /// Fargate has both; App Runner has none but x86: aws/apprunner-roadmap#98 asks for the other,
     /// and is open.
     fn runs(&self, service: &ServiceSpec, architecture: Architecture) -> Result<()> {
@@ -139,26 +165,6 @@ impl Runtime for Aws {
             )),
             Architecture::Arm | Architecture::X86 => Ok(()),
         }
-    }
-
-    fn service(
-        &self,
-        graph: &mut Graph,
-        env: &EnvironmentSpec,
-        service: &ServiceSpec,
-        inputs: &ServiceInputs,
-        scope: Scope,
-    ) -> ServiceOutputs {
-        Declaration {
-            clients: &self.clients,
-            dns: &self.names,
-            env,
-            service,
-            inputs,
-            scope,
-            names: Names::of(&self.clients, service),
-        }
-        .declare(graph)
     }
 
     async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>> {
@@ -300,6 +306,7 @@ struct Declaration<'a> {
     clients: &'a Arc<Clients>,
     dns: &'a Route53,
     env: &'a EnvironmentSpec,
+    ground: &'a Ground,
     service: &'a ServiceSpec,
     inputs: &'a ServiceInputs,
     scope: Scope,
@@ -337,6 +344,7 @@ impl Declaration<'_> {
             clients: self.clients,
             names: self.dns,
             env: self.env,
+            ground: self.ground,
             service: self.service,
             asked,
             inputs: self.inputs,
@@ -422,7 +430,8 @@ impl Declaration<'_> {
                 Scope::CodeOnly => Pins::Running(BTreeMap::new()),
             };
             let image = inputs.pass(&self.inputs.image);
-            let blueprint = Blueprint::new(self.clients, self.service, &names, image, pins);
+            let as_what = (&names, self.ground.roles.taken(inputs));
+            let blueprint = Blueprint::new(self.clients, self.service, as_what, image, pins);
             let blueprint = match program {
                 Program::Service => blueprint,
                 Program::Migration(migrate) => blueprint.running(migrate),
@@ -482,7 +491,7 @@ impl Declaration<'_> {
         step::declare(graph, address, named, self.inputs, |inputs| {
             let tasks = Tasks {
                 clients: Arc::clone(clients),
-                _cluster: cluster.map(|it| inputs.take(&it)),
+                cluster: inputs.pass(&cluster),
                 names: self.names.clone(),
                 program: match (by_override, waits) {
                     (true, _) => jobs::Program::Override(migrate.command.clone()),
@@ -497,7 +506,7 @@ impl Declaration<'_> {
                 },
                 timeout: migrate.timeout,
                 tags,
-                network: jobs::Network::OfManifest,
+                network: jobs::Where::InGround(self.ground.network.taken(inputs)),
                 definition: inputs.take(&definition),
                 others: family::of_others(clients, self.env, self.service),
                 own: None,
@@ -522,14 +531,17 @@ impl Declaration<'_> {
             .address(scaling::SCALABLE_TARGET, &self.names.service);
         let settings = self.clients.settings(self.service);
         let ownership = self.ownership(graph, &address);
+        let cluster = self.cluster(graph);
+        let group = self.ground.target_groups.get(&self.service.key);
         graph.resource(|inputs| Scaling {
             clients: Arc::clone(self.clients),
             address,
             ownership,
             service: self.names.service.clone(),
+            cluster: inputs.pass(&cluster),
             replicas: self.service.replicas,
             goals: settings.scaling,
-            target_group: settings.target_group,
+            target_group: group.map(|group| inputs.pass(group)),
             // ECS must have the service before it can be registered.
             made: inputs.take(service),
             label: std::sync::Mutex::default(),
@@ -558,13 +570,9 @@ impl Declaration<'_> {
             .tags
             .extend(note.map(|it| (LEDGER_TAG.to_owned(), it.mark.clone())));
         let past = graph.past(&address);
-        let balancers = Balancers {
-            group: settings.target_group.clone(),
-            container: self.names.container.clone(),
-            port: self.service.port,
-            earlier: Balancers::noted(&past),
-        };
+        let group = self.ground.target_groups.get(&self.service.key);
         let counts = !self.service.unsaid.contains("replicas");
+        let cluster = self.cluster(graph);
         graph.resource(|inputs| Service {
             clients: Arc::clone(self.clients),
             address,
@@ -572,8 +580,16 @@ impl Declaration<'_> {
             ledger: self.env.ledger.clone(),
             known: past.known,
             names: self.names.clone(),
+            cluster: inputs.pass(&cluster),
+            network: self.ground.network.taken(inputs),
+            public_ip: self.clients.section.assign_public_ip,
             settings,
-            balancers,
+            balancers: Balancers {
+                group: group.map(|group| inputs.pass(group)),
+                container: self.names.container.clone(),
+                port: self.service.port,
+                earlier: Balancers::noted(&past),
+            },
             replicas: self.service.replicas,
             unsaid: self.service.unsaid.clone(),
             start_period: self.service.health.start_period,

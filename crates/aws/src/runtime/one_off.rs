@@ -16,18 +16,18 @@ use jiff::Timestamp;
 
 use super::definition::{Blueprint, PORT, Pins, STREAM_PREFIX};
 use super::definition_read::container_of;
-use super::jobs::{Network, Own, Program, Tasks};
+use super::jobs::{Own, Program, Tasks, Where};
 use super::lookup::describe;
 use super::task_definition::{TASK_DEFINITION, TaskDefinition, WithTags, describe_revision, short};
-use super::{Names, autopsy, family, service_calls};
+use super::{Names, autopsy, family};
 use crate::app_runner;
 use crate::app_runner::one_off::Runs;
 use crate::client::Clients;
 use crate::error::{Refusal, Told};
-use crate::spec::AwsSpec;
+use crate::ground::{Ground, Roles, TaskRole};
 use crate::{logs, tags};
 
-/// See [`deployer_core::capability::Runtime::one_offs`].
+/// See [`deployer_core::capability::Services::one_offs`].
 pub(super) async fn of(
     clients: &Arc<Clients>,
     env: &EnvironmentSpec,
@@ -56,12 +56,12 @@ pub(super) async fn of(
         names.log_group.clone_from(group);
     }
     let network = match there.network_configuration() {
-        Some(network) => Network::Of(network.clone()),
-        None => Network::OfManifest,
+        Some(network) => Where::Of(network.clone()),
+        None => Where::InGround(Ground::given(&clients.section).network),
     };
     Ok(Tasks {
         clients: Arc::clone(clients),
-        _cluster: None,
+        cluster: Value::Given(clients.cluster.clone()),
         names,
         program: Program::Override(order.command),
         timeout: order.timeout,
@@ -111,18 +111,14 @@ pub(super) async fn beside_app_runner(
     }
     let there = app_runner::one_off::read(clients, &service.name, &order.revision).await?;
     let network = match there.connector {
-        Some(connector) => Network::Of(service_calls::network(&AwsSpec {
-            subnets: connector.subnets,
-            security_groups: connector.security_groups,
-            ..section.clone()
-        })?),
+        Some(connector) => Where::InGround(connector),
         None if section.subnets.is_empty() => {
             return Err(lacks(
                 "subnets",
                 "from them the task must reach the registry, Secrets Manager and CloudWatch Logs",
             ));
         }
-        None => Network::OfManifest,
+        None => Where::InGround(Ground::given(&clients.section).network),
     };
     logs_are_there(clients, &names.log_group).await?;
     let (blueprint, given) = match (there.runs, &order.recorded) {
@@ -149,7 +145,7 @@ pub(super) async fn beside_app_runner(
     };
     Ok(Tasks {
         clients: Arc::clone(clients),
-        _cluster: None,
+        cluster: Value::Given(clients.cluster.clone()),
         names,
         program: Program::Override(order.command),
         timeout: order.timeout,
@@ -204,14 +200,24 @@ fn as_it_runs(
     // App Runner gives it to instances itself.
     env.insert(PORT.to_owned(), runs.port.to_string());
     let (image, pins) = (Value::Given(runs.image), Pins::Running(runs.secrets));
+    let roles = Ground::given(&clients.section).roles;
     let blueprint = Blueprint {
         cpu: runs.cpu,
         memory: runs.memory,
-        task_role: runs.role,
+        roles: Roles {
+            task: runs.role.map(|arn| Value::Given(TaskRole(arn))),
+            ..roles.clone()
+        },
         port: runs.port,
         env,
         secrets,
-        ..bare(Blueprint::new(clients, service, names, image, pins))
+        ..bare(Blueprint::new(
+            clients,
+            service,
+            (names, roles),
+            image,
+            pins,
+        ))
     };
     (blueprint, runs.versions)
 }
@@ -233,7 +239,9 @@ fn as_recorded(
         versions.insert(used.secret.clone(), Value::Given(version.clone()));
     }
     let (image, pins) = (Value::Given(recorded.image.clone()), Pins::Inputs(versions));
-    let blueprint = bare(Blueprint::new(clients, &recorded.spec, names, image, pins));
+    let as_what = (names, Ground::given(&clients.section).roles);
+    let blueprint = Blueprint::new(clients, &recorded.spec, as_what, image, pins);
+    let blueprint = bare(blueprint);
     Ok((blueprint, given))
 }
 
@@ -293,7 +301,7 @@ impl OneOffs for Tasks {
             .clients
             .ecs
             .describe_tasks()
-            .cluster(&self.clients.section.cluster)
+            .cluster(&self.clients.cluster.0)
             .tasks(id)
             .send()
             .await
@@ -311,7 +319,7 @@ impl OneOffs for Tasks {
     }
 
     fn look_command(&self, id: &str) -> String {
-        let (task, cluster) = (autopsy::task_id(id), &self.clients.section.cluster);
+        let (task, cluster) = (autopsy::task_id(id), &self.clients.cluster.0);
         format!("aws ecs describe-tasks --cluster {cluster} --tasks {task}")
     }
 

@@ -30,7 +30,7 @@ use crate::error::{Told, incomplete};
 /// How many revisions a list holds: each costs a call.
 const REVISIONS: usize = 20;
 
-/// See [`deployer_core::capability::Runtime::serving`].
+/// See [`deployer_core::capability::Services::serving`].
 pub(super) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Option<Serving>> {
     let names = Names::of(clients, spec);
     let service = describe(clients, &names.service, WithTags::No).await?;
@@ -109,7 +109,7 @@ fn image_of(definition: &TaskDefinition, container: &str) -> Option<ImageRef> {
     container.image().map(|image| ImageRef(image.to_owned()))
 }
 
-/// See [`deployer_core::capability::Runtime::revisions`].
+/// See [`deployer_core::capability::Services::revisions`].
 pub(super) async fn revisions(clients: &Clients, spec: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
     let names = Names::of(clients, spec);
     let listed = clients
@@ -141,7 +141,7 @@ pub(super) async fn revisions(clients: &Clients, spec: &ServiceSpec) -> Result<V
         .collect())
 }
 
-/// See [`deployer_core::capability::Runtime::pinned`].
+/// See [`deployer_core::capability::Services::pinned`].
 pub(super) async fn pinned(
     clients: &Clients,
     revision: &Revision,
@@ -161,7 +161,7 @@ pub(super) async fn pinned(
         .collect())
 }
 
-/// See [`deployer_core::capability::Runtime::activate`].
+/// See [`deployer_core::capability::Services::activate`].
 pub(super) async fn activate(
     clients: &Clients,
     activation: &Activation,
@@ -171,7 +171,7 @@ pub(super) async fn activate(
     let service = &activation.service;
     let call = clients.ecs.update_service();
     let call = call
-        .cluster(&clients.section.cluster)
+        .cluster(&clients.cluster.0)
         .service(service)
         .task_definition(&wanted);
     let action = format!("make {} serve as `{service}`", short(&wanted));

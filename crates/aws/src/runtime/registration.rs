@@ -8,6 +8,7 @@ use aws_sdk_ecs::types::{
     TransportProtocol,
 };
 use deployer_core::error::Result;
+use deployer_core::graph::Value;
 use deployer_core::spec::Inject;
 
 use super::definition::{Blueprint, runtime_platform, some};
@@ -167,6 +168,7 @@ impl Blueprint {
         if !compatibilities.contains(&Compatibility::Fargate) {
             compatibilities.push(Compatibility::Fargate);
         }
+        let task_role = self.roles.task.as_ref().map(Value::settled).transpose()?;
         Ok(call
             .family(family)
             .network_mode(NetworkMode::Awsvpc)
@@ -174,8 +176,8 @@ impl Blueprint {
             .runtime_platform(runtime_platform(self.architecture))
             .cpu(&self.cpu)
             .memory(self.memory.to_string())
-            .execution_role_arn(&self.execution_role)
-            .set_task_role_arn(self.task_role.clone())
+            .execution_role_arn(self.roles.execution.settled()?.0)
+            .set_task_role_arn(task_role.map(|role| role.0))
             .set_container_definitions(Some(self.containers()?)))
     }
 }

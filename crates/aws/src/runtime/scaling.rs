@@ -25,9 +25,10 @@ use deployer_core::spec::Replicas;
 
 use super::scaling_calls::{
     CPU, LAG, REQUESTS, ScalingActual, end_scaling, followed, label_of, note_of_end, passes,
-    read_ending, read_target, remove_policy, resource_id, retag, says,
+    read_ending, read_target, remove_policy, resource_id_in, retag, says,
 };
 use crate::error::{Told, incomplete};
+use crate::ground::{ClusterName, TargetGroup};
 use crate::permissions::{given, service_linked_role};
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
@@ -42,9 +43,10 @@ pub(crate) struct Scaling {
     pub(super) ownership: Ownership,
     /// The ECS service's name.
     pub(super) service: String,
+    pub(super) cluster: Value<ClusterName>,
     pub(super) replicas: Replicas,
     pub(super) goals: AwsScaling,
-    pub(super) target_group: Option<String>,
+    pub(super) target_group: Option<Value<TargetGroup>>,
     /// The service is there.
     pub(super) made: Value<Revision>,
     /// Which load balancer's requests count, as read: `app/NAME/ID/targetgroup/NAME/ID`.
@@ -52,6 +54,10 @@ pub(crate) struct Scaling {
 }
 
 impl Scaling {
+    fn id(&self) -> Result<String> {
+        Ok(resource_id_in(&self.cluster.settled()?, &self.service))
+    }
+
     fn label(&self) -> Option<String> {
         self.label
             .lock()
@@ -61,24 +67,21 @@ impl Scaling {
 
     /// Finds out whose requests count: those of the target group's load balancer.
     async fn read_label(&self) -> Result<Option<String>> {
-        let Some(group) = self
-            .target_group
-            .as_ref()
-            .filter(|_| self.goals.requests > 0)
-        else {
+        let group = self.target_group.as_ref().and_then(Value::known);
+        let Some(TargetGroup(group)) = group.filter(|_| self.goals.requests > 0) else {
             return Ok(None);
         };
         let described = self
             .clients
             .balancers
             .describe_target_groups()
-            .target_group_arns(group)
+            .target_group_arns(&group)
             .send()
             .await
             .told(|| format!("find the load balancer of target group `{group}`"))?;
         let groups = described.target_groups().iter();
         let mut balancers = groups.flat_map(|group| group.load_balancer_arns());
-        Ok(balancers.find_map(|balancer| label_of(balancer, group)))
+        Ok(balancers.find_map(|balancer| label_of(balancer, &group)))
     }
 
     fn policy(
@@ -104,7 +107,7 @@ impl Scaling {
             .put_scaling_policy()
             .policy_name(name)
             .service_namespace(ServiceNamespace::Ecs)
-            .resource_id(resource_id(&self.clients, &self.service))
+            .resource_id(self.id()?)
             .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
             .policy_type(PolicyType::TargetTrackingScaling)
             .target_tracking_scaling_policy_configuration(tracking))
@@ -135,7 +138,7 @@ impl Scaling {
             .put_scaling_policy()
             .policy_name(policy.policy_name())
             .service_namespace(ServiceNamespace::Ecs)
-            .resource_id(resource_id(&self.clients, &self.service))
+            .resource_id(self.id()?)
             .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
             .policy_type(policy.policy_type().clone())
             .set_target_tracking_scaling_policy_configuration(
@@ -180,7 +183,7 @@ impl Scaling {
                 .scaling
                 .register_scalable_target()
                 .service_namespace(ServiceNamespace::Ecs)
-                .resource_id(resource_id(&self.clients, &self.service))
+                .resource_id(self.id()?)
                 .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
                 .min_capacity(min)
                 .max_capacity(max)

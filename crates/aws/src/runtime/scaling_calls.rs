@@ -12,6 +12,7 @@ use deployer_core::node::Reading;
 
 use crate::client::Clients;
 use crate::error::{Told, code, denied, failure};
+use crate::ground::ClusterName;
 use crate::tagging::TagApi;
 use crate::tags::{self, TagChanges, Tags};
 
@@ -100,11 +101,14 @@ pub(super) fn followed(metric: &MetricType, at: f64, label: Option<&str>) -> Str
     }
 }
 
-/// `service/CLUSTER/SERVICE`; a cluster's ARN ends with its name.
+/// `service/CLUSTER/SERVICE`, of a service that is there already.
 pub(super) fn resource_id(clients: &Clients, service: &str) -> String {
-    let cluster = &clients.section.cluster;
-    let cluster = cluster.rsplit('/').next().unwrap_or(cluster);
-    format!("service/{cluster}/{service}")
+    resource_id_in(&clients.cluster, service)
+}
+
+/// The same, of one that may be still to make.
+pub(super) fn resource_id_in(cluster: &ClusterName, service: &str) -> String {
+    format!("service/{}/{service}", cluster.plain())
 }
 
 /// Reads the scalable target of a service.

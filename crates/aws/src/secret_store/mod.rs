@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use deployer_core::address::Address;
-use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
+use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion, Secrets};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output};
 use deployer_core::node::Token;
@@ -22,6 +22,7 @@ use secrecy::SecretString;
 
 use crate::Aws;
 use crate::client::Clients;
+use crate::composition::Composition;
 use crate::error::{code, denied, failure};
 
 pub(crate) use members::MEMBER;
@@ -195,12 +196,10 @@ pub(crate) async fn current_version(
     })
 }
 
-#[async_trait]
-impl SecretStore for Aws {
+impl SecretStore for Composition<'_> {
     fn secret(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         secret: &SecretSpec,
         content: SecretContent,
     ) -> Output<SecretVersion> {
@@ -211,7 +210,7 @@ impl SecretStore for Aws {
                 SecretContent::From(value) => SecretContent::From(inputs.pass(&value)),
                 given => given,
             };
-            let node = Secret::new(Arc::clone(&self.clients), env, secret, content, &past);
+            let node = Secret::new(Arc::clone(&self.clients), self.env, secret, content, &past);
             output = Some(node.output());
             node
         });
@@ -221,7 +220,6 @@ impl SecretStore for Aws {
     fn member(
         &self,
         graph: &mut Graph,
-        _env: &EnvironmentSpec,
         secret: &SecretSpec,
         member: &Member,
     ) -> Output<SecretVersion> {
@@ -230,7 +228,10 @@ impl SecretStore for Aws {
         graph.resource(|_| node);
         output
     }
+}
 
+#[async_trait]
+impl Secrets for Aws {
     async fn status(&self, name: &str) -> Result<Option<SecretStatus>> {
         let secret = match describe(&self.clients, name).await? {
             Described::Absent => return Ok(None),

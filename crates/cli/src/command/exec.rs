@@ -51,7 +51,7 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
     let mark = format!("deployer-{}:", Uuid::new_v4().simple());
     let has_terminal = terminal::is_here();
     let words = words(&args.command, &mark, has_terminal);
-    let runtime = place.cloud.runtime();
+    let runtime = place.cloud.services();
     runtime.must_be_of(&place.owner(), &service.name).await?;
     let mask = match has_terminal {
         true => Mask::default(),
@@ -184,7 +184,7 @@ async fn mask(place: &Place, service: &ServiceSpec, unmasked: bool) -> Result<Ma
     if unmasked {
         return Ok(Mask::default());
     }
-    let runtime = place.cloud.runtime();
+    let runtime = place.cloud.services();
     let serving = runtime.serving(service).await?;
     let serving = serving.into_iter().flat_map(|serving| {
         let traffic = serving.traffic.into_iter().map(|(revision, _)| revision);

@@ -74,7 +74,7 @@ pub async fn run(global: &Global, mut session: Session, args: &RunArgs) -> Resul
         (with, jobs) = prepared(&session, service, args).await?;
     }
     let place = only(&session)?;
-    let pinned = place.cloud.runtime();
+    let pinned = place.cloud.services();
     let pinned = pinned.pinned(&spec_of(place, service)?.name, &with.revision);
     let mut pinned = pinned.await?;
     pinned.extend(jobs.given());
@@ -104,7 +104,7 @@ async fn prepared(
 ) -> Result<(With, Box<dyn OneOffs>)> {
     let place = only(session)?;
     let spec = spec_of(place, service)?;
-    let runtime = place.cloud.runtime();
+    let runtime = place.cloud.services();
     runtime.must_be_of(&place.owner(), &spec.name).await?;
     let with = with(place, service, args.release.as_deref()).await?;
     let recorded = with.release.as_ref().map(|release| RecordedRelease {
@@ -165,7 +165,7 @@ async fn with(place: &Place, service: &str, release: Option<&str>) -> Result<Wit
         });
     }
     let spec = spec_of(place, service)?;
-    let serving = place.cloud.runtime().serving(spec).await?;
+    let serving = place.cloud.services().serving(spec).await?;
     let serving = serving.ok_or_else(|| {
         let what = format!("nothing serves as `{service}` on {} yet", place.name());
         Error::new(ErrorKind::NotFound, what).hint("`deployer apply` makes it")

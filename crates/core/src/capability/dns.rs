@@ -1,4 +1,4 @@
-//! Names in the DNS.
+//! Names in the DNS: how the plan declares a record, and the record as its zone has it.
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -6,7 +6,16 @@ use serde::Serialize;
 use crate::address::Address;
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::spec::{EnvironmentSpec, RecordSpec};
+use crate::spec::RecordSpec;
+
+/// Declares records in existing zones.
+pub trait Dns: Send + Sync + std::fmt::Debug {
+    /// Declares the record; its node is ready when the zone's own servers answer with it.
+    ///
+    /// Records carry no labels: one of that name that says something else than what the graph knows
+    /// that we wrote is not ours and is not touched, unless the specification adopts it.
+    fn record(&self, graph: &mut Graph, record: &RecordSpec) -> Address;
+}
 
 /// A record as the zone has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,15 +29,9 @@ pub struct RecordStatus {
     pub ttl: Option<u32>,
 }
 
-/// Records in existing zones.
+/// Reads existing zones.
 #[async_trait]
-pub trait Dns: Send + Sync + std::fmt::Debug {
-    /// Declares the record; its node is ready when the zone's own servers answer with it.
-    ///
-    /// Records carry no labels: one of that name that says something else than what the graph knows
-    /// that we wrote is not ours and is not touched, unless the specification adopts it.
-    fn record(&self, graph: &mut Graph, env: &EnvironmentSpec, record: &RecordSpec) -> Address;
-
+pub trait Zones: Send + Sync {
     /// What stands in the zone under the record's name, whoever made it. `None` when nothing does.
     ///
     /// Errors: not found, when there is no such zone; denied, when the caller may not see it.

@@ -16,10 +16,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
-    Activation, Birth, Cache, CacheOutputs, Caller, Cloud, Database, DatabaseOutputs, Dns,
-    ImageRef, LocalImage, LogLine, Logs, Marked, RecordStatus, Registry, Revision, RevisionInfo,
-    Runtime, Scope, SecretContent, SecretStatus, SecretStore, SecretVersion, ServiceInputs,
-    ServiceOutputs, Serving, StoreStatus,
+    Activation, Birth, Cache, CacheOutputs, Caches, Caller, Cloud, Database, DatabaseOutputs,
+    Databases, Dns, ImageRef, LocalImage, LogLine, Logs, Marked, Provider, RecordStatus, Registry,
+    Revision, RevisionInfo, Runtime, Scope, SecretContent, SecretStatus, SecretStore,
+    SecretVersion, Secrets, ServiceInputs, ServiceOutputs, Services, Serving, StoreStatus, Zones,
 };
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
@@ -69,27 +69,31 @@ impl Cloud for FakeCloud {
         })
     }
 
-    fn registry(&self) -> &dyn Registry {
-        self
-    }
-
-    fn secrets(&self) -> &dyn SecretStore {
-        self
-    }
-
-    fn runtime(&self) -> &dyn Runtime {
-        self
-    }
-
-    fn databases(&self) -> &dyn Database {
-        self
-    }
-
-    fn caches(&self) -> &dyn Cache {
-        self
+    fn provider<'a>(&'a self, _: &'a EnvironmentSpec) -> Box<dyn Provider + 'a> {
+        Box::new(self)
     }
 
     fn dns(&self) -> &dyn Dns {
+        self
+    }
+
+    fn secrets(&self) -> &dyn Secrets {
+        self
+    }
+
+    fn services(&self) -> &dyn Services {
+        self
+    }
+
+    fn databases(&self) -> &dyn Databases {
+        self
+    }
+
+    fn caches(&self) -> &dyn Caches {
+        self
+    }
+
+    fn zones(&self) -> &dyn Zones {
         self
     }
 
@@ -116,12 +120,10 @@ impl Cloud for FakeCloud {
     }
 }
 
-#[async_trait]
-impl Registry for FakeCloud {
+impl Registry for &FakeCloud {
     fn image(
         &self,
         graph: &mut Graph,
-        _env: &EnvironmentSpec,
         service: &ServiceSpec,
         image: &LocalImage,
         _scope: Scope,
@@ -147,12 +149,10 @@ impl Registry for FakeCloud {
     }
 }
 
-#[async_trait]
-impl SecretStore for FakeCloud {
+impl SecretStore for &FakeCloud {
     fn secret(
         &self,
         graph: &mut Graph,
-        _env: &EnvironmentSpec,
         secret: &SecretSpec,
         content: SecretContent,
     ) -> Output<SecretVersion> {
@@ -175,14 +175,16 @@ impl SecretStore for FakeCloud {
     fn member(
         &self,
         _graph: &mut Graph,
-        _env: &EnvironmentSpec,
         secret: &SecretSpec,
         member: &Member,
     ) -> Output<SecretVersion> {
         let name = format!("{}/{}", secret.name, member.key);
         Output::of(&self.address("fake.member", &name))
     }
+}
 
+#[async_trait]
+impl Secrets for FakeCloud {
     async fn status(&self, _name: &str) -> Result<Option<SecretStatus>> {
         not_operated()
     }
@@ -244,12 +246,10 @@ impl FakeCloud {
     }
 }
 
-#[async_trait]
-impl Database for FakeCloud {
+impl Database for &FakeCloud {
     fn database(
         &self,
         graph: &mut Graph,
-        _env: &EnvironmentSpec,
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
@@ -261,7 +261,10 @@ impl Database for FakeCloud {
             authority: None,
         }
     }
+}
 
+#[async_trait]
+impl Databases for FakeCloud {
     async fn birth(&self, _: &DatabaseSpec) -> Result<Option<Birth>> {
         not_operated()
     }
@@ -271,12 +274,10 @@ impl Database for FakeCloud {
     }
 }
 
-#[async_trait]
-impl Cache for FakeCloud {
+impl Cache for &FakeCloud {
     fn cache(
         &self,
         graph: &mut Graph,
-        _env: &EnvironmentSpec,
         cache: &CacheSpec,
         token: Option<&Value<SecretVersion>>,
     ) -> CacheOutputs {
@@ -287,15 +288,17 @@ impl Cache for FakeCloud {
             authority: None,
         }
     }
+}
 
+#[async_trait]
+impl Caches for FakeCloud {
     async fn status(&self, _: &CacheSpec) -> Result<Option<StoreStatus>> {
         not_operated()
     }
 }
 
-#[async_trait]
 impl Dns for FakeCloud {
-    fn record(&self, graph: &mut Graph, _env: &EnvironmentSpec, record: &RecordSpec) -> Address {
+    fn record(&self, graph: &mut Graph, record: &RecordSpec) -> Address {
         let address = self.address("fake.record", &record.name);
         let past = graph.past(&address);
         graph.resource(|_| data::RecordNode {
@@ -309,18 +312,19 @@ impl Dns for FakeCloud {
         });
         address
     }
+}
 
+#[async_trait]
+impl Zones for FakeCloud {
     async fn status(&self, _: &RecordSpec) -> Result<Option<RecordStatus>> {
         not_operated()
     }
 }
 
-#[async_trait]
-impl Runtime for FakeCloud {
+impl Runtime for &FakeCloud {
     fn service(
         &self,
         graph: &mut Graph,
-        _env: &EnvironmentSpec,
         service: &ServiceSpec,
         given: &ServiceInputs,
         _scope: Scope,
@@ -355,7 +359,10 @@ impl Runtime for FakeCloud {
             .map(|_| self.migration(graph, service, given, &revision));
         self.service_node(graph, service, &revision, migrated.as_ref())
     }
+}
 
+#[async_trait]
+impl Services for FakeCloud {
     async fn serving(&self, _service: &ServiceSpec) -> Result<Option<Serving>> {
         not_operated()
     }

@@ -7,16 +7,16 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{Cache, CacheOutputs, SecretVersion, StoreStatus};
+use deployer_core::capability::{Cache, CacheOutputs, Caches, SecretVersion, StoreStatus};
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{Effect, Ready, Resource, Watch};
-use deployer_core::spec::{CacheSpec, EnvironmentSpec};
+use deployer_core::spec::CacheSpec;
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_longrunning::model::{Operation, operation};
 use google_cloud_redis_v1::model;
@@ -24,6 +24,8 @@ use google_cloud_redis_v1::model::instance::State;
 use google_cloud_wkt::FieldMask;
 use secrecy::SecretString;
 
+use crate::Gcp;
+use crate::composition::Composition;
 use crate::error::{self, CloudError, Found};
 use crate::hints;
 use crate::labels;
@@ -35,37 +37,27 @@ use shape::{Shape, describe, effect, googles_version, masks};
 /// The kind in addresses.
 pub(crate) const KIND: &str = Instance::KIND;
 
-/// Memorystore for Redis behind [`Cache`].
-pub(crate) struct Memorystore {
-    pub(crate) project: Arc<Project>,
-}
-
-#[async_trait]
-impl Cache for Memorystore {
+impl Cache for Composition<'_> {
     fn cache(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         cache: &CacheSpec,
         _token: Option<&Value<SecretVersion>>,
     ) -> CacheOutputs {
-        let section = &self.project.section;
-        let own = section.caches.get(&cache.key);
-        let network = own.and_then(|own| own.network.as_ref());
+        let env = self.env;
+        let place = self.ground.of_cache(&cache.key);
         let names = self.project.names.clone();
         let address = Address::new(&self.project.target, KIND, &cache.name);
         let ownership = labels::ownership(env, cache.adopt, &graph.past(&address));
         let url = Output::of(&address);
         let authority = Output::of(&address);
-        graph.resource(|_| Instance {
+        graph.resource(|inputs| Instance {
             calls: Calls::new(&self.project, &cache.name),
             address,
             shape: Shape {
                 spec: cache.clone(),
-                has_own_network: network.is_some(),
-                network: network
-                    .or(section.network.as_ref())
-                    .map(|network| names.network(network)),
+                has_own_network: place.is_own,
+                network: place.network.map(|network| inputs.pass(network)),
                 ownership,
                 names,
             },
@@ -78,7 +70,10 @@ impl Cache for Memorystore {
             authority: Some(authority),
         }
     }
+}
 
+#[async_trait]
+impl Caches for Gcp {
     async fn status(&self, cache: &CacheSpec) -> Result<Option<StoreStatus>> {
         let calls = Calls::new(&self.project, &cache.name);
         let instance = calls.find().await?.seen(&calls.cannot("read"))?;

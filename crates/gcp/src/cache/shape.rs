@@ -2,20 +2,22 @@
 //! pure.
 
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Value;
 use deployer_core::kind::Ownership;
 use deployer_core::node::Effect;
 use deployer_core::spec::CacheSpec;
 use google_cloud_redis_v1::model;
 use google_cloud_redis_v1::model::instance::{ConnectMode, Tier, TransitEncryptionMode};
 
+use crate::ground::NetworkName;
 use crate::labels;
 use crate::paths::Names;
 
 /// What the manifest says of one instance.
 pub(super) struct Shape {
     pub(super) spec: CacheSpec,
-    /// In full; the project's default network when `None`.
-    pub(super) network: Option<String>,
+    /// The project's default network when `None`.
+    pub(super) network: Option<Value<NetworkName>>,
     /// Whether the manifest names the network for this very cache. The target's one is the
     /// services' way in, and says nothing of a cache that was somebody's.
     pub(super) has_own_network: bool,
@@ -56,7 +58,9 @@ impl Shape {
         }
         match &self.network {
             Some(network) if self.has_own_network || !(is_there && self.spec.adopt) => {
-                wanted.authorized_network.clone_from(network);
+                if let Some(NetworkName(network)) = network.known() {
+                    wanted.authorized_network = self.names.network(&network);
+                }
             }
             None if wanted.authorized_network.is_empty() => {
                 wanted.authorized_network = self.names.network("default");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use deployer_core::fields::FieldChange;
+use deployer_core::graph::Value;
 use deployer_core::node::Effect;
 use deployer_core::spec::CacheSpec;
 use deployer_core::wait::Readiness;
@@ -12,7 +13,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::calls::{Actual, judge};
 use super::shape::{Shape, describe, effect, masks};
+use crate::ground::NetworkName;
 use crate::paths::test_names;
+
+fn network(project: &str, name: &str) -> Option<Value<NetworkName>> {
+    let full = format!("projects/{project}/global/networks/{name}");
+    Some(Value::Given(NetworkName(full)))
+}
 
 fn shape() -> Shape {
     Shape {
@@ -29,7 +36,7 @@ fn shape() -> Shape {
             adopt: false,
             unsaid: BTreeSet::new(),
         },
-        network: Some("projects/demo-project/global/networks/main".into()),
+        network: network("demo-project", "main"),
         has_own_network: false,
         ownership: crate::labels::tests::ownership("idp_staging"),
         names: test_names(),
@@ -83,7 +90,7 @@ fn memory_and_newer_versions_are_changed_in_place_and_everything_else_is_another
 
     for spoil in [
         (|shape: &mut Shape| shape.spec.high_availability = false) as fn(&mut Shape),
-        |shape| shape.network = Some("projects/demo-project/global/networks/other".into()),
+        |shape| shape.network = network("demo-project", "other"),
     ] {
         let mut wanted = shape();
         spoil(&mut wanted);
@@ -98,7 +105,7 @@ fn a_network_of_another_project_is_reached_by_private_services_and_only_a_new_ca
     let mut wanted = shape();
     let connects = |shape: &Shape| shape.compose(model::Instance::new()).connect_mode;
     assert_eq!(connects(&wanted), ConnectMode::Unspecified);
-    wanted.network = Some("projects/host-project/global/networks/shared".into());
+    wanted.network = network("host-project", "shared");
     assert_eq!(connects(&wanted), ConnectMode::PrivateServiceAccess);
     let there = wanted.compose(model::Instance::new());
     let there = there.set_connect_mode(ConnectMode::DirectPeering);

@@ -20,40 +20,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::batch::Batches;
-use deployer_core::capability::{Birth, Database, DatabaseOutputs, SecretVersion, StoreStatus};
+use deployer_core::capability::{
+    Birth, Database, DatabaseOutputs, Databases, SecretVersion, StoreStatus,
+};
 use deployer_core::error::{Error, Result};
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::names::OWNER_TAG;
 use deployer_core::node::Watch;
-use deployer_core::spec::{DatabaseSpec, EnvironmentSpec};
+use deployer_core::spec::DatabaseSpec;
 use futures::{FutureExt, TryFutureExt};
 use google_cloud_sql_v1::model::DatabaseInstance;
 use secrecy::SecretString;
 
+use crate::Gcp;
+use crate::composition::Composition;
 use crate::error::Found;
 use crate::labels;
 use crate::paths::Names;
-use crate::project::Project;
 use crate::secret_store::Store;
 use calls::Calls;
 use shape::Shape;
 
-/// Cloud SQL behind [`Database`].
-pub(crate) struct CloudSql {
-    pub(crate) project: Arc<Project>,
-}
-
-#[async_trait]
-impl Database for CloudSql {
+impl Database for Composition<'_> {
     fn database(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
+        let env = self.env;
         let seen = Sight::of(&Calls::new(&self.project, &database.name));
-        let (home, birth, authority) = self.instance(graph, env, database, password, &seen);
+        let (home, birth, authority) = self.instance(graph, database, password, &seen);
         let within = self.within(graph, database, &seen, &home);
         let name = format!("{}/{}", database.name, database.user);
         let address = Address::new(&self.project.target, user::KIND, name);
@@ -79,7 +76,10 @@ impl Database for CloudSql {
             authority,
         }
     }
+}
 
+#[async_trait]
+impl Databases for Gcp {
     async fn birth(&self, database: &DatabaseSpec) -> Result<Option<Birth>> {
         let calls = Calls::new(&self.project, &database.name);
         let instance = calls.find().await?.seen(&calls.cannot("read"))?;
@@ -93,18 +93,17 @@ impl Database for CloudSql {
     }
 }
 
-impl CloudSql {
+impl Composition<'_> {
     fn instance(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
         seen: &Sight,
     ) -> (Output<Home>, Output<Birth>, Option<Output<SecretString>>) {
-        let section = &self.project.section;
+        let (env, section) = (self.env, &self.project.section);
         let own = section.databases.get(&database.key);
-        let network = own.and_then(|own| own.network.as_ref());
+        let place = self.ground.of_database(&database.key);
         let names = self.project.names.clone();
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
         let ownership = labels::ownership(env, database.adopt, &graph.past(&address));
@@ -116,10 +115,8 @@ impl CloudSql {
             password: inputs.pass(password),
             shape: Shape {
                 spec: database.clone(),
-                has_own_network: network.is_some(),
-                network: network
-                    .or(section.network.as_ref())
-                    .map(|network| names.network(network)),
+                has_own_network: place.is_own,
+                network: place.network.map(|network| inputs.pass(network)),
                 flags: own.map(|own| own.flags.clone()).unwrap_or_default(),
                 maintenance: own.and_then(|own| own.maintenance),
                 ownership,

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::spec::MaintenanceWindow;
 use deployer_core::error::Error;
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
+use deployer_core::graph::Value;
 use deployer_core::kind::Ownership;
 use deployer_core::node::Effect;
 use deployer_core::spec::{DatabaseSpec, SslMode};
@@ -22,6 +23,7 @@ use google_cloud_sql_v1::model::{
 };
 
 use super::extras;
+use crate::ground::NetworkName;
 use crate::labels;
 use crate::paths::Names;
 
@@ -39,8 +41,8 @@ pub(super) const LOGS: &str = "point-in-time recovery";
 /// What the manifest says of one instance.
 pub(super) struct Shape {
     pub(super) spec: DatabaseSpec,
-    /// In full; `None` when it is reached by a public address.
-    pub(super) network: Option<String>,
+    /// `None` when it is reached by a public address.
+    pub(super) network: Option<Value<NetworkName>>,
     /// Whether the manifest names the network for this very instance. The target's one is the
     /// services' way in, and says nothing of an instance that was somebody's.
     pub(super) has_own_network: bool,
@@ -211,8 +213,10 @@ impl Shape {
                 .set_ssl_mode(Enforced::EncryptedOnly)
                 .set_ipv4_enabled(self.network.is_none()),
         };
-        match &self.network {
-            Some(network) if self.has_own_network || !adopted => there.set_private_network(network),
+        match self.network.as_ref().and_then(Value::known) {
+            Some(NetworkName(network)) if self.has_own_network || !adopted => {
+                there.set_private_network(self.names.network(&network))
+            }
             Some(_) | None => there,
         }
     }

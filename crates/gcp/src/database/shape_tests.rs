@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::fields::FieldChange;
+use deployer_core::graph::Value;
 use deployer_core::node::Effect;
 use deployer_core::spec::{DatabaseSpec, SslMode};
 use google_cloud_sql_v1::model::dns_name_mapping::{ConnectionType, DnsScope};
@@ -14,7 +15,13 @@ use google_cloud_sql_v1::model::{
 };
 
 use super::shape::{PASSWORD_LABEL, Shape, door, effect, host};
+use crate::ground::NetworkName;
 use crate::paths::test_names;
+
+fn network(name: &str) -> Option<Value<NetworkName>> {
+    let full = format!("projects/demo-project/global/networks/{name}");
+    Some(Value::Given(NetworkName(full)))
+}
 
 fn shape() -> Shape {
     Shape {
@@ -36,7 +43,7 @@ fn shape() -> Shape {
             adopt: false,
             unsaid: BTreeSet::new(),
         },
-        network: Some("projects/demo-project/global/networks/main".into()),
+        network: network("main"),
         has_own_network: false,
         flags: BTreeMap::new(),
         maintenance: None,
@@ -140,7 +147,7 @@ fn another_place_and_another_network_lose_the_data() {
         Effect::LosesData,
     );
     check(
-        |shape| shape.network = Some("projects/demo-project/global/networks/other".into()),
+        |shape| shape.network = network("other"),
         &["network"],
         Effect::LosesData,
     );

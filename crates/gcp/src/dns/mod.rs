@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{Dns, RecordStatus};
+use deployer_core::capability::{Dns, RecordStatus, Zones};
 use deployer_core::error::Result;
 use deployer_core::graph::Graph;
-use deployer_core::spec::{EnvironmentSpec, RecordSpec};
+use deployer_core::spec::RecordSpec;
 
 use crate::project::Project;
 
@@ -20,7 +20,7 @@ use record::addresses;
 
 pub(crate) use record::{RECORD, Record};
 
-/// Cloud DNS behind [`Dns`].
+/// Cloud DNS behind [`Dns`] and [`Zones`].
 pub(crate) struct CloudDns {
     pub(crate) project: Arc<Project>,
 }
@@ -31,9 +31,8 @@ impl std::fmt::Debug for CloudDns {
     }
 }
 
-#[async_trait]
 impl Dns for CloudDns {
-    fn record(&self, graph: &mut Graph, _env: &EnvironmentSpec, record: &RecordSpec) -> Address {
+    fn record(&self, graph: &mut Graph, record: &RecordSpec) -> Address {
         let place = RecordPath::of(record);
         let address = Address::new(&self.project.target, RECORD, place.to_string());
         let past = graph.past(&address);
@@ -49,7 +48,10 @@ impl Dns for CloudDns {
         });
         address
     }
+}
 
+#[async_trait]
+impl Zones for CloudDns {
     async fn status(&self, record: &RecordSpec) -> Result<Option<RecordStatus>> {
         let calls = Calls {
             project: Arc::clone(&self.project),

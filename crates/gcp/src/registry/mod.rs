@@ -12,8 +12,9 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{Declared, Kind};
 use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
-use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
+use deployer_core::spec::ServiceSpec;
 
+use crate::composition::Composition;
 use crate::credentials::GoogleLogin;
 use crate::project::Project;
 
@@ -22,16 +23,10 @@ pub(crate) use repository::Repository;
 /// The copy's kind in addresses.
 pub(crate) const IMAGE: &str = "artifactregistry.image";
 
-/// Artifact Registry behind [`Registry`].
-pub(crate) struct Images {
-    pub(crate) project: Arc<Project>,
-}
-
-impl Registry for Images {
+impl Registry for Composition<'_> {
     fn image(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         service: &ServiceSpec,
         image: &LocalImage,
         scope: Scope,
@@ -40,7 +35,7 @@ impl Registry for Images {
         let made = match scope {
             Scope::Whole => {
                 let lent = self.is_read_from(image, repository);
-                Some(self.repository(graph, env, service, repository, lent))
+                Some(self.repository(graph, service, repository, lent))
             }
             Scope::CodeOnly => None,
         };
@@ -66,12 +61,11 @@ impl Registry for Images {
     }
 }
 
-impl Images {
+impl Composition<'_> {
     /// Declares the repository, once for all services that share it.
     fn repository(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         service: &ServiceSpec,
         name: &str,
         lent: bool,
@@ -83,7 +77,7 @@ impl Images {
         let declared = Declared {
             site: &self.project,
             name,
-            env,
+            env: self.env,
             adopt: service.adopt,
         };
         graph.declare(declared, |_| Repository {

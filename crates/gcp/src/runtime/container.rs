@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::spec::{Egress, GcpSpec};
+use crate::spec::Egress;
 use deployer_core::capability::{ImageRef, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::Fields;
@@ -15,6 +15,7 @@ use google_cloud_run_v2::model::env_var::Values;
 use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
 use google_cloud_run_v2::model::{Container, EnvVar, EnvVarSource, SecretKeySelector, VpcAccess};
 
+use crate::ground::{ConnectorName, Network, ServiceAccount};
 use crate::labels::show_version;
 use crate::paths::Names;
 use crate::runtime::quantity::{cpu_text, memory_text, read_cpu, read_memory};
@@ -221,8 +222,9 @@ pub(crate) fn with_main(there: &[Container], main: Container) -> Vec<Container> 
 }
 
 /// The service account that is asked for; silence leaves the one that is there.
-pub(crate) fn account(asked: Option<&String>, there: &str) -> String {
-    asked.map_or_else(|| there.to_owned(), String::clone)
+pub(crate) fn account(asked: Option<&Value<ServiceAccount>>, there: &str) -> String {
+    let asked = asked.and_then(Value::known);
+    asked.map_or_else(|| there.to_owned(), |it| it.0)
 }
 
 /// The launch stage: what uses preview features keeps its own, since Cloud Run refuses those below
@@ -383,25 +385,20 @@ fn shell_words(words: &[String]) -> String {
     quoted.join(" ")
 }
 
-/// The way into the VPC that the section asks for.
+/// The way into the VPC that is asked for.
 #[derive(Clone)]
 pub(crate) struct Way {
-    connector: Option<String>,
-    network: Option<String>,
-    subnetwork: Option<String>,
+    through: Network,
     egress: VpcEgress,
     names: Names,
 }
 
 impl Way {
-    /// What the section says; names in full.
-    pub(crate) fn of(names: &Names, section: &GcpSpec) -> Self {
-        let connector = section.vpc_connector.as_deref();
+    /// Through this, for that traffic.
+    pub(crate) fn new(names: &Names, through: Network, egress: Egress) -> Self {
         Self {
-            connector: connector.map(|given| names.connector(given)),
-            network: section.network.clone(),
-            subnetwork: section.subnetwork.clone(),
-            egress: match section.egress {
+            through,
+            egress: match egress {
                 Egress::PrivateRanges => VpcEgress::PrivateRangesOnly,
                 Egress::All => VpcEgress::AllTraffic,
             },
@@ -409,32 +406,35 @@ impl Way {
         }
     }
 
-    /// What is there, as far as the section asks for another way. A section that names none leaves
-    /// what is there. Of network and subnetwork Cloud Run fills in the one that is not named: what
-    /// fits the other one stays.
+    /// What is there, as far as another way is asked for. Where none is, what is there stays. Of
+    /// network and subnetwork Cloud Run fills in the one that is not named: what fits the other one
+    /// stays.
     pub(crate) fn over(&self, there: Option<VpcAccess>) -> Option<VpcAccess> {
-        if let Some(connector) = &self.connector {
+        let names = &self.names;
+        if let Some(ConnectorName(connector)) = known(&self.through.connector) {
+            let connector = names.connector(&connector);
             let access = there.unwrap_or_default().set_connector(connector);
             let access = access.set_egress(self.egress.clone());
             return Some(access.set_network_interfaces(Vec::<NetworkInterface>::new()));
         }
-        if self.network.is_none() && self.subnetwork.is_none() {
+        let network = known(&self.through.network).map(|it| it.0);
+        let subnetwork = known(&self.through.subnetwork).map(|it| it.0);
+        if network.is_none() && subnetwork.is_none() {
             return there;
         }
         let access = there.unwrap_or_default();
         let known = access.network_interfaces.first().cloned();
         let known = known.unwrap_or_default();
-        let names = &self.names;
-        let network = |asked: &String| names.network(asked) == names.network(&known.network);
-        let subnetwork =
+        let in_network = |asked: &String| names.network(asked) == names.network(&known.network);
+        let in_subnetwork =
             |asked: &String| names.subnetwork(asked) == names.subnetwork(&known.subnetwork);
-        let fits = self.network.as_ref().is_none_or(network)
-            && self.subnetwork.as_ref().is_none_or(subnetwork);
+        let fits = network.as_ref().is_none_or(in_network)
+            && subnetwork.as_ref().is_none_or(in_subnetwork);
         let interface = match fits {
             true => known,
             false => known
-                .set_network(self.network.clone().unwrap_or_default())
-                .set_subnetwork(self.subnetwork.clone().unwrap_or_default()),
+                .set_network(network.unwrap_or_default())
+                .set_subnetwork(subnetwork.unwrap_or_default()),
         };
         Some(
             access
@@ -443,6 +443,11 @@ impl Way {
                 .set_egress(self.egress.clone()),
         )
     }
+}
+
+/// What is asked for, where something is.
+fn known<T: Clone>(asked: &Option<Value<T>>) -> Option<T> {
+    asked.as_ref().and_then(Value::known)
 }
 
 /// Describes the way into the VPC.

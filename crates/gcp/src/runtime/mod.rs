@@ -26,10 +26,10 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
     Activation, Autopsy, Console, Entrance, ImageRef, Revision, RevisionInfo, Runtime, Scope,
-    SecretVersion, ServiceInputs, ServiceOutputs, Serving, ServingState,
+    SecretVersion, ServiceInputs, ServiceOutputs, Services, Serving, ServingState,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::graph::{Graph, Inputs, Output};
+use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::kind::Site;
 use deployer_core::migration::{self as step, Identity, Migrated};
 use deployer_core::names::LEDGER_LABEL;
@@ -42,59 +42,40 @@ use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model::{self, IngressTraffic};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::Gcp;
+use crate::composition::Composition;
 use crate::error::{self, Found};
+use crate::ground::ServiceAccount;
 use crate::identity_token;
 use crate::labels::{self, tags};
 use crate::logs;
 use crate::paths::short;
 use crate::project::Project;
-use crate::secret_access::{self, Access, Account, User, Whose};
+use crate::secret_access::{self, Access, User, Whose};
 use crate::secret_store::{held_in, moment};
-use container::Variables;
+use container::{Variables, Way};
 use job::{Born, DatabasePin};
 use patience::Patience;
 
 /// How many log lines explain a failure.
 const LAST_LINES: usize = 20;
 
-/// Cloud Run behind [`Runtime`].
-pub(crate) struct CloudRun {
-    pub(crate) project: Arc<Project>,
-}
-
-#[async_trait]
-impl Runtime for CloudRun {
-    /// The container contract: "Cloud Run specifically supports the Linux x86_64 ABI format"
-    /// (<https://docs.cloud.google.com/run/docs/container-contract#languages>).
-    fn runs(&self, _service: &ServiceSpec, architecture: Architecture) -> Result<()> {
-        match architecture {
-            Architecture::X86 => Ok(()),
-            Architecture::Arm => Err(Error::input(
-                "Cloud Run runs no arm64 containers, only linux/amd64",
-            )
-            .hint(
-                "build the image for it as well (`docker build --platform linux/amd64`, or `docker buildx build --platform \
-                 linux/amd64,linux/arm64`); with both, \
-                 `[targets.gcp.services.NAME] architecture = \"x86_64\"` leaves arm64 to the other target",
-            )),
-        }
-    }
-
+impl Runtime for Composition<'_> {
     fn service(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         service: &ServiceSpec,
         inputs: &ServiceInputs,
         scope: Scope,
     ) -> ServiceOutputs {
+        let env = self.env;
         let granted = match scope {
-            Scope::Whole => self.access(graph, env, service, inputs),
+            Scope::Whole => self.access(graph, service, inputs),
             Scope::CodeOnly => Vec::new(),
         };
         let migrated = service.migrate.as_ref().map(|migrate| {
-            let ready = self.job(graph, env, service, migrate, inputs, (scope, &granted));
-            self.migration(graph, (env, service), migrate, inputs, &ready)
+            let ready = self.job(graph, service, migrate, inputs, (scope, &granted));
+            self.migration(graph, service, migrate, inputs, &ready)
         });
         let (migrated, migration) = migrated.unzip();
         let address = self.address(service::KIND, &service.name);
@@ -106,13 +87,14 @@ impl Runtime for CloudRun {
             address: address.clone(),
             shape: shape::Shape::new(
                 service,
-                &self.project.section,
+                self.project.service_section(&service.key),
+                (self.account(service, taken), self.way(taken)),
                 &self.project.names,
                 ownership,
             ),
             ledger: env.ledger.clone(),
             image: taken.pass(&inputs.image),
-            variables: self.variables(env, service, inputs, scope, taken),
+            variables: self.variables(service, inputs, scope, taken),
             scope,
             _migrated: migrated.as_ref().map(|done| taken.take(done)),
             patience: Patience::new(!granted.is_empty(), &self.project.unseen),
@@ -138,6 +120,25 @@ impl Runtime for CloudRun {
             url,
             service: address,
             migration,
+        }
+    }
+}
+
+#[async_trait]
+impl Services for Gcp {
+    /// The container contract: "Cloud Run specifically supports the Linux x86_64 ABI format"
+    /// (<https://docs.cloud.google.com/run/docs/container-contract#languages>).
+    fn runs(&self, _service: &ServiceSpec, architecture: Architecture) -> Result<()> {
+        match architecture {
+            Architecture::X86 => Ok(()),
+            Architecture::Arm => Err(Error::input(
+                "Cloud Run runs no arm64 containers, only linux/amd64",
+            )
+            .hint(
+                "build the image for it as well (`docker build --platform linux/amd64`, or `docker buildx build --platform \
+                 linux/amd64,linux/arm64`); with both, \
+                 `[targets.gcp.services.NAME] architecture = \"x86_64\"` leaves arm64 to the other target",
+            )),
         }
     }
 
@@ -305,12 +306,13 @@ impl Runtime for CloudRun {
         service: &ServiceSpec,
         order: Order,
     ) -> Result<Box<dyn OneOffs>> {
-        let executions = one_off::of(self, env, service, order).await?;
+        let executions = one_off::of(&self.project, env, service, order).await?;
         Ok(Box::new(executions))
     }
 
     fn holder_of_one_offs(&self, service: &ServiceSpec) -> Option<Address> {
-        Some(self.address(job::KIND, &one_off::job_of(&service.name)))
+        let name = one_off::job_of(&service.name);
+        Some(Address::new(&self.project.target, job::KIND, name))
     }
 
     async fn console(
@@ -357,9 +359,19 @@ impl Runtime for CloudRun {
     }
 }
 
-impl CloudRun {
+impl Composition<'_> {
     fn address(&self, kind: &str, name: &str) -> Address {
         Address::new(&self.project.target, kind, name)
+    }
+
+    fn account(&self, service: &ServiceSpec, taken: &mut Inputs) -> Option<Value<ServiceAccount>> {
+        let account = self.ground.account_of(&service.key);
+        account.map(|account| taken.pass(account))
+    }
+
+    fn way(&self, taken: &mut Inputs) -> Way {
+        let through = self.ground.network.taken(taken);
+        Way::new(&self.project.names, through, self.project.section.egress)
     }
 
     /// Declares the access of the service's account to each secret that the service uses. Where the
@@ -368,28 +380,28 @@ impl CloudRun {
     fn access(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         service: &ServiceSpec,
         inputs: &ServiceInputs,
     ) -> Vec<Output<()>> {
-        let named = self.project.section.account_of(&service.key);
+        let named = self.ground.account_of(&service.key);
         let used: BTreeSet<&String> = service.secrets.values().map(|used| &used.secret).collect();
         let used = used.into_iter().filter_map(|key| {
             let made = inputs.secrets.get(key)?;
-            env.secrets.get(key).map(|secret| (secret, made))
+            self.env.secrets.get(key).map(|secret| (secret, made))
         });
         used.map(|(secret, made)| {
             let name = held_in(secret);
             let whose = match named {
-                Some(_) => Whose::Named(Account::of(named)),
-                None => Whose::Of(self.users_of(env, &secret.key)),
+                Some(account) => Whose::named(account),
+                None => Whose::Of(self.users_of(&secret.key)),
             };
             let address = secret_access::address(&self.project, name, &whose);
             // Another service may use it too.
             if graph.find(&address).is_none() {
                 let anothers = secret.may_be_anothers() && secret.member.is_none();
                 graph.resource(|taken| {
-                    Access::new(&self.project, name, whose, anothers, taken.pass(made))
+                    let takes = (named.map(|it| taken.pass(it)), taken.pass(made));
+                    Access::new(&self.project, name, whose, anothers, takes)
                 });
             }
             Output::of(&address)
@@ -398,11 +410,11 @@ impl CloudRun {
     }
 
     /// The services that take a secret and for which the manifest names no account, and their jobs.
-    fn users_of(&self, env: &EnvironmentSpec, secret: &str) -> Vec<User> {
+    fn users_of(&self, secret: &str) -> Vec<User> {
         let takes = |service: &&ServiceSpec| service.secrets.values().any(|it| it.secret == secret);
-        let section = &self.project.section;
-        let unnamed = |service: &&ServiceSpec| section.account_of(&service.key).is_none();
-        let services = env.services.values().filter(takes).filter(unnamed);
+        let ground = &self.ground;
+        let unnamed = |service: &&ServiceSpec| ground.account_of(&service.key).is_none();
+        let services = self.env.services.values().filter(takes).filter(unnamed);
         let services: Vec<&ServiceSpec> = services.collect();
         let names = services.iter().map(|service| service.name.as_str());
         let migrations = services.iter().filter_map(|it| it.migrate.as_ref());
@@ -412,7 +424,6 @@ impl CloudRun {
 
     fn variables(
         &self,
-        env: &EnvironmentSpec,
         service: &ServiceSpec,
         inputs: &ServiceInputs,
         scope: Scope,
@@ -420,15 +431,14 @@ impl CloudRun {
     ) -> Variables {
         let names = &self.project.names;
         match scope {
-            Scope::Whole => Variables::from_nodes(names, env, service, &inputs.secrets, taken),
-            Scope::CodeOnly => Variables::as_they_run(names, env, service),
+            Scope::Whole => Variables::from_nodes(names, self.env, service, &inputs.secrets, taken),
+            Scope::CodeOnly => Variables::as_they_run(names, self.env, service),
         }
     }
 
     fn job(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         service: &ServiceSpec,
         migrate: &MigrateSpec,
         inputs: &ServiceInputs,
@@ -436,23 +446,23 @@ impl CloudRun {
     ) -> Output<Identity> {
         let address = self.address(job::KIND, &migrate.job);
         let ready = Output::of(&address);
-        let ownership = labels::ownership(env, service.adopt, &graph.past(&address));
+        let ownership = labels::ownership(self.env, service.adopt, &graph.past(&address));
         graph.resource(|taken| job::RunJob {
             calls: job::Calls::new(&self.project, &migrate.job),
             address,
             shape: job::Shape {
                 spec: service.clone(),
                 migrate: migrate.clone(),
-                account: self.project.section.account_of(&service.key).cloned(),
-                way: container::Way::of(&self.project.names, &self.project.section),
+                account: self.account(service, taken),
+                way: self.way(taken),
                 retries: self.project.service_section(&service.key).migrate_retries,
                 ownership,
                 names: self.project.names.clone(),
             },
             image: taken.pass(&inputs.image),
-            variables: self.variables(env, service, inputs, scope, taken),
+            variables: self.variables(service, inputs, scope, taken),
             database: database_pin(service, migrate, inputs, scope, taken),
-            born: born(env, migrate, inputs, taken),
+            born: born(self.env, migrate, inputs, taken),
             scope,
             patience: Patience::new(!granted.is_empty(), &self.project.unseen),
             _granted: granted.iter().map(|done| taken.take(done)).collect(),
@@ -465,14 +475,18 @@ impl CloudRun {
     fn migration(
         &self,
         graph: &mut Graph,
-        (env, service): (&EnvironmentSpec, &ServiceSpec),
+        service: &ServiceSpec,
         migrate: &MigrateSpec,
         inputs: &ServiceInputs,
         ready: &Output<Identity>,
     ) -> (Output<Migrated>, Output<String>) {
         let address = self.address(migration::KIND, &migrate.job);
-        let section = &self.project.section;
-        let others = env.services.values().filter(|it| it.key != service.key);
+        let direct = self.ground.network.is_direct();
+        let others = self
+            .env
+            .services
+            .values()
+            .filter(|it| it.key != service.key);
         let others = others.filter_map(|it| Some(it.migrate.as_ref()?.job.clone()));
         let named = (service.name.as_str(), migrate);
         step::declare(graph, address, named, inputs, |taken| {
@@ -483,7 +497,7 @@ impl CloudRun {
                 retries: self.project.service_section(&service.key).migrate_retries,
                 program: jobs::Program::OfJob,
                 others: others.collect(),
-                direct: section.network.is_some() || section.subnetwork.is_some(),
+                direct,
             };
             let database = migration::Database {
                 pinned: taken.take(ready),

@@ -6,6 +6,7 @@
 //! start names the job's etag, and what was started is compared with what was wanted.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,11 +33,12 @@ use crate::error::{self, Found};
 use crate::labels;
 use crate::names::RUN_SERVICE;
 use crate::paths::{Names, short};
+use crate::project::Project;
 use crate::runtime::container::{self, main_container};
 use crate::runtime::job::{self, LEAST_CPU, LEAST_MEMORY};
 use crate::runtime::jobs::{Executions, Program, execution};
 use crate::runtime::quantity::{cpu_of_at_least, memory_of_at_least};
-use crate::runtime::{CloudRun, creation, operate, service};
+use crate::runtime::{creation, operate, service};
 use crate::{logs, operation};
 
 /// The variable by which an execution says which start made it: an override takes no labels. None
@@ -57,9 +59,9 @@ pub(crate) fn job_of(service: &str) -> String {
     RUN_SERVICE.fit(&format!("{service}-run"))
 }
 
-/// See [`deployer_core::capability::Runtime::one_offs`].
+/// See [`deployer_core::capability::Services::one_offs`].
 pub(super) async fn of(
-    cloud: &CloudRun,
+    project: &Arc<Project>,
     env: &EnvironmentSpec,
     service: &ServiceSpec,
     order: Order,
@@ -71,11 +73,11 @@ pub(super) async fn of(
         return Err(Error::input(what)
             .hint("give the migration's job another name: `[targets.gcp.services.NAME] job`"));
     }
-    let calls = service::Calls::new(&cloud.project, &service.name);
+    let calls = service::Calls::new(project, &service.name);
     let revision = operate::revision(&calls, short(&order.revision.0)).await?;
     Ok(Executions {
-        project: cloud.project.clone(),
-        job: job::Calls::new(&cloud.project, &name),
+        project: Arc::clone(project),
+        job: job::Calls::new(project, &name),
         timeout: order.timeout,
         retries: 0,
         program: Program::Instead(Box::new(Instead {

@@ -3,9 +3,10 @@
 //! [`describe`] reads both what is there and what [`Shape::compose`] makes, so that noise is equal
 //! on both sides.
 
-use crate::spec::{GcpService, GcpSpec, Ingress};
+use crate::spec::{GcpService, Ingress};
 use deployer_core::capability::ImageRef;
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Value;
 use deployer_core::kind::Ownership;
 use deployer_core::spec::ServiceSpec;
 use google_cloud_api::model::LaunchStage;
@@ -15,6 +16,7 @@ use google_cloud_run_v2::model::{
     TrafficTargetAllocationType,
 };
 
+use crate::ground::ServiceAccount;
 use crate::labels;
 use crate::paths::{Names, short};
 use crate::runtime::container::{self, Frame, Variables, Way};
@@ -32,25 +34,27 @@ pub(crate) const READY: &str = "ready";
 pub(crate) struct Shape {
     pub(crate) spec: ServiceSpec,
     pub(crate) section: GcpService,
-    pub(crate) account: Option<String>,
+    pub(crate) account: Option<Value<ServiceAccount>>,
     pub(crate) way: Way,
     pub(crate) ownership: Ownership,
     pub(crate) names: Names,
 }
 
 impl Shape {
-    /// What the manifest says of `spec`, for what one environment owns.
+    /// What the manifest says of `spec`, for what one environment owns: what it runs as, and its
+    /// way into the VPC.
     pub(crate) fn new(
         spec: &ServiceSpec,
-        section: &GcpSpec,
+        section: GcpService,
+        (account, way): (Option<Value<ServiceAccount>>, Way),
         names: &Names,
         ownership: Ownership,
     ) -> Self {
         Self {
             spec: spec.clone(),
-            section: section.services.get(&spec.key).cloned().unwrap_or_default(),
-            account: section.account_of(&spec.key).cloned(),
-            way: Way::of(names, section),
+            section,
+            account,
+            way,
             ownership,
             names: names.clone(),
         }

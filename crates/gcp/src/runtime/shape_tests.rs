@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::spec::Egress;
+use crate::spec::{Egress, GcpSpec};
 use deployer_core::capability::ImageRef;
 use deployer_core::capability::SecretVersion;
-use deployer_core::graph::{Inputs, Value};
+use deployer_core::graph::Inputs;
 use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, HealthSpec, MebiBytes, MilliCpu, Replicas, VerifySpec};
 use deployer_core::spec::{Inject, SecretUse};
@@ -15,6 +15,7 @@ use google_cloud_run_v2::model::vpc_access::{NetworkInterface, VpcEgress};
 use google_cloud_run_v2::model::{EnvVar, ServiceScaling, VpcAccess};
 
 use super::*;
+use crate::ground::Ground;
 use crate::paths::test_names;
 
 const IMAGE: &str = "europe-west1-docker.pkg.dev/demo-project/idp-staging/idp@sha256:aa";
@@ -81,6 +82,11 @@ fn section() -> GcpSpec {
     }
 }
 
+fn way(section: &GcpSpec) -> Way {
+    let ground = Ground::given(section, [].into_iter());
+    Way::new(&test_names(), ground.network, section.egress)
+}
+
 fn environment() -> EnvironmentSpec {
     EnvironmentSpec {
         app: "idp".into(),
@@ -103,9 +109,13 @@ fn composed(spec: &ServiceSpec, base: Service) -> Service {
     let secrets = BTreeMap::from([("database-url".to_owned(), Value::Given(version))]);
     let env = environment();
     let variables = Variables::from_nodes(&names, &env, spec, &secrets, &mut Inputs::default());
+    let section = section();
+    let account = section.account_of(&spec.key).cloned();
+    let account = account.map(|email| Value::Given(ServiceAccount(email)));
     Shape::new(
         spec,
-        &section(),
+        section.services.get(&spec.key).cloned().unwrap_or_default(),
+        (account, way(&section)),
         &names,
         labels::ownership(&env, spec.adopt, &Past::default()),
     )
@@ -276,7 +286,7 @@ fn of_network_and_subnetwork_only_what_is_named_is_compared() {
             subnetwork: subnetwork.map(str::to_owned),
             ..section()
         };
-        Way::of(&test_names(), &section).over(there)
+        way(&section).over(there)
     };
     let there = Some(told("main", "back"));
     assert_eq!(over(Some("main"), None, there.clone()), there);
@@ -461,7 +471,7 @@ fn another_projects_network_of_the_same_name_is_another_one() {
             network: Some(network.to_owned()),
             ..section()
         };
-        Way::of(&names, &section).over(Some(there.clone())).unwrap()
+        way(&section).over(Some(there.clone())).unwrap()
     };
     let shown = |access: &VpcAccess| {
         let mut fields = Fields::new();

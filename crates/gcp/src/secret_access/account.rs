@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use deployer_core::error::Result;
+use deployer_core::graph::Value;
 
 use crate::error::Found;
+use crate::ground::ServiceAccount;
 use crate::project::Project;
 use crate::runtime::{job, service};
 
@@ -23,11 +25,6 @@ pub(crate) enum Account {
 }
 
 impl Account {
-    /// The account that a manifest names, or the default one.
-    pub(crate) fn of(given: Option<&String>) -> Self {
-        given.map_or(Self::Compute, |email| Self::Named(email.clone()))
-    }
-
     /// The account of a template as Cloud Run answers it: the default one in full where none was
     /// asked for. `number` is the project's own, once it is known.
     fn as_read(email: &str, number: Option<&String>) -> Self {
@@ -106,6 +103,14 @@ pub(crate) enum Whose {
 }
 
 impl Whose {
+    /// That of an account that is named.
+    pub(crate) fn named(account: &Value<ServiceAccount>) -> Self {
+        let account = account.known();
+        let ServiceAccount(email) =
+            account.expect("an account's address is published when its node is declared");
+        Self::Named(Account::Named(email))
+    }
+
     /// The account in addresses.
     pub(super) fn word(&self) -> &str {
         match self {

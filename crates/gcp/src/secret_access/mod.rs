@@ -8,7 +8,7 @@ mod calls;
 mod given;
 mod policy;
 
-pub(crate) use account::{Account, User, Whose, users};
+pub(crate) use account::{User, Whose, users};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +21,9 @@ use deployer_core::graph::Value;
 use deployer_core::node::{Kept, Reading, Resource, Token, Watch};
 
 use crate::error::Found;
+use crate::ground::ServiceAccount;
 use crate::project::Project;
+use account::Account;
 use calls::{Calls, Granted};
 use policy::ROLE;
 
@@ -41,9 +43,12 @@ pub(crate) struct Access {
     accounts: Mutex<Vec<Account>>,
     /// Those that this run let read it.
     made: Mutex<Vec<Account>>,
-    /// The secret is made first; nothing else is taken from it.
-    _secret: Value<SecretVersion>,
+    /// The account that the manifest names, and the secret, are made first; nothing else is taken
+    /// from them.
+    _takes: Takes,
 }
+
+type Takes = (Option<Value<ServiceAccount>>, Value<SecretVersion>);
 
 /// How the accounts may read the secret.
 #[derive(Clone, Debug)]
@@ -59,7 +64,7 @@ impl Access {
         secret: &str,
         whose: Whose,
         anothers: bool,
-        made: Value<SecretVersion>,
+        takes: Takes,
     ) -> Self {
         Self {
             project: Arc::clone(project),
@@ -69,7 +74,7 @@ impl Access {
             anothers,
             accounts: Mutex::default(),
             made: Mutex::default(),
-            _secret: made,
+            _takes: takes,
         }
     }
 

@@ -9,12 +9,12 @@ pub(crate) use calls::{Store, moment};
 pub(crate) use members::MEMBER;
 pub(crate) use secret::{SECRET, Secret};
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion};
+use deployer_core::capability::{SecretContent, SecretStatus, SecretStore, SecretVersion, Secrets};
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::node::Token;
@@ -23,27 +23,22 @@ use deployer_core::spec::{EnvironmentSpec, Member, SecretSource, SecretSpec};
 use google_cloud_secretmanager_v1::model::secret_version::State;
 use secrecy::SecretString;
 
+use crate::Gcp;
+use crate::composition::Composition;
 use crate::error::{self, Found};
 use crate::labels;
-use crate::project::Project;
 
 use calls::{denied, number};
 use members::Taken;
 
-/// Secret Manager behind [`SecretStore`].
-pub(crate) struct Secrets {
-    pub(crate) project: Arc<Project>,
-}
-
-#[async_trait]
-impl SecretStore for Secrets {
+impl SecretStore for Composition<'_> {
     fn secret(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         secret: &SecretSpec,
         content: SecretContent,
     ) -> Output<SecretVersion> {
+        let env = self.env;
         let address = Address::new(&self.project.target, SECRET, &secret.name);
         let output = Output::of(&address);
         let ownership = labels::ownership(env, secret.adopt, &graph.past(&address));
@@ -66,7 +61,6 @@ impl SecretStore for Secrets {
     fn member(
         &self,
         graph: &mut Graph,
-        env: &EnvironmentSpec,
         secret: &SecretSpec,
         member: &Member,
     ) -> Output<SecretVersion> {
@@ -79,9 +73,12 @@ impl SecretStore for Secrets {
             member: None,
             ..secret.clone()
         };
-        self.secret(graph, env, &own, SecretContent::From(Value::From(value)))
+        self.secret(graph, &own, SecretContent::From(Value::From(value)))
     }
+}
 
+#[async_trait]
+impl Secrets for Gcp {
     async fn status(&self, name: &str) -> Result<Option<SecretStatus>> {
         let store = Store::new(&self.project, name);
         let Found::Here(versions) = error::found(

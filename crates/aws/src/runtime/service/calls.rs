@@ -1,15 +1,12 @@
 //! Calls about a service that need little but its name, and what several of them share.
 
-use crate::spec::AwsSpec;
 use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
-use aws_sdk_ecs::types::{
-    AssignPublicIp, AwsVpcConfiguration, NetworkConfiguration, Service as SdkService,
-};
+use aws_sdk_ecs::types::Service as SdkService;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::until_taken;
 
 use crate::client::Clients;
-use crate::error::{Told, incomplete};
+use crate::error::Told;
 use crate::runtime::refusals::{SETTLING, passes};
 use crate::tagging::TagApi;
 use crate::tags::TagChanges;
@@ -40,23 +37,6 @@ pub(in crate::runtime) async fn retag(
     let arn = service.service_arn().unwrap_or_default();
     let written = TagApi::Ecs.write(clients, arn, changes).await;
     written.told(|| format!("tag service `{name}`"))
-}
-
-/// The network of the tasks, of services and of migrations alike.
-pub(in crate::runtime) fn network(section: &AwsSpec) -> Result<NetworkConfiguration> {
-    let public = match section.assign_public_ip {
-        Some(true) => AssignPublicIp::Enabled,
-        Some(false) | None => AssignPublicIp::Disabled,
-    };
-    let vpc = AwsVpcConfiguration::builder()
-        .set_subnets(Some(section.subnets.clone()))
-        .set_security_groups(Some(section.security_groups.clone()))
-        .assign_public_ip(public)
-        .build()
-        .map_err(incomplete)?;
-    Ok(NetworkConfiguration::builder()
-        .awsvpc_configuration(vpc)
-        .build())
 }
 
 /// Updates a service, again for a while where ECS refuses that for what passes by itself.

@@ -71,10 +71,7 @@ impl Kind for Service {
 
 /// Deletes a service with its tasks.
 pub(super) async fn delete(clients: &Clients, name: &str) -> Result<(), Refusal> {
-    let call = clients
-        .ecs
-        .delete_service()
-        .cluster(&clients.section.cluster);
+    let call = clients.ecs.delete_service().cluster(&clients.cluster.0);
     call.service(name).force(true).send().await?;
     Ok(())
 }

@@ -27,6 +27,7 @@ use deployer_core::spec::{LedgerNote, Replicas};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 
 use crate::error::{Told, failure, incomplete, words};
+use crate::ground::{ClusterName, Network, SecurityGroups, Subnets};
 use crate::runtime::balancers::Balancers;
 use crate::runtime::lookup::{describe, read};
 use crate::runtime::operate::Until;
@@ -36,10 +37,10 @@ use crate::runtime::task_definition::WithTags;
 use crate::runtime::{Names, autopsy, operate, rollout};
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership};
-use calls::{absent, network, retag, send_update, unknown};
+use calls::{absent, retag, send_update, unknown};
 use fields::{
     UNDEPLOYED, as_before, deployment_configuration, describe_rollout, fields_of, for_good,
-    is_around, sorted, tags_of,
+    is_around, tags_of,
 };
 use kind::delete;
 
@@ -59,6 +60,10 @@ pub(crate) struct Service {
     /// Whether the inventory has it: what a code-only deployment, which sees no tags, goes by.
     pub(in crate::runtime) known: bool,
     pub(in crate::runtime) names: Names,
+    pub(in crate::runtime) cluster: Value<ClusterName>,
+    pub(in crate::runtime) network: Network,
+    /// Whether tasks get a public address.
+    pub(in crate::runtime) public_ip: Option<bool>,
     pub(in crate::runtime) settings: AwsService,
     pub(in crate::runtime) balancers: Balancers,
     pub(in crate::runtime) replicas: Replicas,
@@ -86,18 +91,20 @@ impl Service {
     /// Whether a field is the manifest's affair. On a service that is adopted, what it is silent
     /// about stays.
     fn compares(&self, field: &str) -> bool {
-        let (settings, section) = (&self.settings, &self.clients.section);
+        let settings = &self.settings;
         let is_new = !settings.adopt;
         match (self.scope, field) {
             (_, "task_definition" | "rollout") => true,
             (Scope::CodeOnly, _) => false,
             (_, "desired_count") => !self.unsaid.contains("replicas"),
-            (_, "network.security_groups") => is_new || !section.security_groups.is_empty(),
-            (_, "network.assign_public_ip") => is_new || section.assign_public_ip.is_some(),
+            (_, "network.security_groups") => {
+                is_new || SecurityGroups::are_said(&self.network.security_groups)
+            }
+            (_, "network.assign_public_ip") => is_new || self.public_ip.is_some(),
             (_, "health_check_grace_period") => {
                 let said = settings.health_check_grace_period.is_some();
                 let usual =
-                    settings.target_group.is_some() && !self.unsaid.contains("health.start_period");
+                    self.balancers.group.is_some() && !self.unsaid.contains("health.start_period");
                 said || usual
             }
             (_, "deployment.minimum_healthy_percent") => settings.minimum_healthy_percent.is_some(),
@@ -109,8 +116,8 @@ impl Service {
     }
 
     /// The network that the manifest says, and of what is there the rest.
-    fn network(&self, actual: &SdkService) -> Result<NetworkConfiguration> {
-        let mut wanted = network(&self.clients.section)?;
+    fn network_over(&self, actual: &SdkService) -> Result<NetworkConfiguration> {
+        let mut wanted = self.network.of_tasks(self.public_ip)?;
         let there = actual.network_configuration();
         let there = there.and_then(|network| network.awsvpc_configuration());
         if let (Some(wanted), Some(there)) = (&mut wanted.awsvpc_configuration, there) {
@@ -128,7 +135,7 @@ impl Service {
     /// unhealthy, from the first second on where it is told nothing else. `None` where the manifest
     /// does not say.
     fn grace_period(&self) -> Option<i32> {
-        let balanced = self.settings.target_group.is_some();
+        let balanced = self.balancers.group.is_some();
         let usual = balanced.then_some(self.start_period.as_secs());
         let said = self.settings.health_check_grace_period.map(u64::from);
         let seconds = said.or(usual)?;
@@ -152,17 +159,20 @@ impl Service {
 
     /// All that a service has, as the manifest and its defaults say.
     fn wished(&self) -> Fields {
-        let (section, settings) = (&self.clients.section, &self.settings);
+        let (network, settings) = (&self.network, &self.settings);
         let mut fields = Fields::new();
         let definition = self.definition.field(|revision| revision.0.clone());
         fields.set_value("task_definition", definition);
         fields.set("rollout", "sound");
         fields.set("desired_count", self.asked());
-        fields.set("network.subnets", sorted(&section.subnets));
-        fields.set("network.security_groups", sorted(&section.security_groups));
-        let public = section.assign_public_ip.unwrap_or_default();
+        fields.set_value("network.subnets", network.subnets.field(Subnets::text));
+        let groups = network.security_groups.field(SecurityGroups::text);
+        fields.set_value("network.security_groups", groups);
+        let public = self.public_ip.unwrap_or_default();
         fields.set("network.assign_public_ip", public);
-        fields.set_some("load_balancer", self.balancers.wanted());
+        if let Some(balancer) = self.balancers.wanted() {
+            fields.set_value("load_balancer", balancer);
+        }
         fields.set_some("health_check_grace_period", self.grace_period());
         fields.set("deployment.circuit_breaker", true);
         fields.set("deployment.rollback", true);
@@ -191,14 +201,14 @@ impl Service {
             .clients
             .ecs
             .create_service()
-            .cluster(&self.clients.section.cluster)
+            .cluster(self.cluster.settled()?.0)
             .service_name(self.name())
             .task_definition(self.definition.settled()?.0)
             .client_token(&token.0)
             .desired_count(self.asked().nearest(0))
             .launch_type(LaunchType::Fargate)
-            .network_configuration(network(&self.clients.section)?)
-            .set_load_balancers(Some(self.balancers.first()).filter(|list| !list.is_empty()))
+            .network_configuration(self.network.of_tasks(self.public_ip)?)
+            .set_load_balancers(Some(self.balancers.first()?).filter(|list| !list.is_empty()))
             .set_health_check_grace_period_seconds(self.grace_period())
             .deployment_configuration(self.deployment(None))
             .enable_execute_command(self.settings.enable_execute_command.unwrap_or_default())
@@ -260,15 +270,16 @@ impl Service {
         let changed = |field: &str| changes.iter().any(|change| change.field == field);
         let action = format!("update service `{}`", self.name());
         let grace = |seconds: Option<i32>| {
-            let call = self.call();
-            call.set_health_check_grace_period_seconds(seconds)
+            let call = self.call()?;
+            Ok::<_, Error>(call.set_health_check_grace_period_seconds(seconds))
         };
         let had = !actual.load_balancers().is_empty();
         let balancers = changed("load_balancer").then(|| self.balancers.among(actual));
+        let balancers = balancers.transpose()?;
         let has = balancers.as_ref().map_or(had, |after| !after.is_empty());
         let later = changed("health_check_grace_period") && !had && has;
         if had && !has && actual.health_check_grace_period_seconds() > Some(0) {
-            send_update(&self.clients, &action, grace(Some(0))).await?;
+            send_update(&self.clients, &action, grace(Some(0))?).await?;
         }
         let mut call = self.changed(actual, changes)?;
         call = call.set_load_balancers(balancers);
@@ -277,15 +288,15 @@ impl Service {
         }
         let updated = send_update(&self.clients, &action, call).await?;
         match later {
-            true => send_update(&self.clients, &action, grace(self.grace_period())).await,
+            true => send_update(&self.clients, &action, grace(self.grace_period())?).await,
             false => Ok(updated),
         }
     }
 
-    fn call(&self) -> UpdateServiceFluentBuilder {
+    fn call(&self) -> Result<UpdateServiceFluentBuilder> {
+        let ClusterName(cluster) = self.cluster.settled()?;
         let call = self.clients.ecs.update_service();
-        call.cluster(&self.clients.section.cluster)
-            .service(self.name())
+        Ok(call.cluster(cluster).service(self.name()))
     }
 
     /// A call that makes these changes, but for those of load balancers.
@@ -299,7 +310,7 @@ impl Service {
                 .iter()
                 .any(|change| change.field.starts_with(prefix))
         };
-        let mut call = self.call();
+        let mut call = self.call()?;
         if changed("task_definition") {
             call = call.task_definition(self.definition.settled()?.0);
         } else if changed("rollout") || UNDEPLOYED.iter().any(|field| changed(field)) {
@@ -311,7 +322,7 @@ impl Service {
             call = call.desired_count(self.asked().nearest(actual.desired_count()));
         }
         if changed("network.") {
-            call = call.network_configuration(self.network(actual)?);
+            call = call.network_configuration(self.network_over(actual)?);
         }
         if changed("deployment.") {
             call = call.deployment_configuration(self.deployment(Some(actual)));
@@ -494,9 +505,9 @@ impl Resource for Service {
             operate::until_serves(&self.clients, self.name(), &until, None, watch).await?;
         } else {
             let action = format!("put back service `{}`", self.name());
-            let call = self.call().task_definition(served);
+            let (bare, call) = (self.call()?, self.call()?.task_definition(served));
             let mut begun = None;
-            for call in as_before(&self.call(), call, (before, now), &changes) {
+            for call in as_before(&bare, call, (before, now), &changes) {
                 begun = Some(send_update(&self.clients, &action, call).await?);
             }
             operate::until_serves(&self.clients, self.name(), &until, begun.as_ref(), watch)

@@ -167,10 +167,7 @@ pub(super) async fn record(place: &Place, service: &ServiceSpec) -> Result<Optio
     let Some(record) = &service.record else {
         return Ok(None);
     };
-    match place.dns_elsewhere().get(&service.key) {
-        Some(dns) => dns.status(record).await,
-        None => place.cloud.dns().status(record).await,
-    }
+    place.zones_of(&service.key).status(record).await
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use google_cloud_run_v2::model::task_template::Retries;
 use google_cloud_run_v2::model::{Job, TaskTemplate};
 
 use crate::error::{self, CloudError, Found};
+use crate::ground::ServiceAccount;
 use crate::hints;
 use crate::labels;
 use crate::operation;
@@ -56,7 +57,7 @@ const TASK_RETRIES: i32 = 3;
 pub(crate) struct Shape {
     pub(crate) spec: ServiceSpec,
     pub(crate) migrate: MigrateSpec,
-    pub(crate) account: Option<String>,
+    pub(crate) account: Option<Value<ServiceAccount>>,
     pub(crate) way: Way,
     /// How often a task that failed is tried again.
     pub(crate) retries: u32,

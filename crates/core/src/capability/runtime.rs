@@ -1,0 +1,69 @@
+//! Services: how the plan declares them, what they take and what they make.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Birth, ImageRef, MigrationRecord, Rerun, SecretVersion};
+use crate::address::Address;
+use crate::graph::{Graph, Output, Value};
+use crate::spec::ServiceSpec;
+
+/// Declares services.
+pub trait Runtime {
+    /// Declares what the service needs beyond image and secrets (log group, task definition or job,
+    /// migration, the service itself, its invoker binding). The migration runs after the image and
+    /// the secrets and before traffic moves.
+    fn service(
+        &self,
+        graph: &mut Graph,
+        service: &ServiceSpec,
+        inputs: &ServiceInputs,
+        scope: Scope,
+    ) -> ServiceOutputs;
+}
+
+/// The cloud's own word for a revision: an ECS task definition's ARN, a Cloud Run revision's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub String);
+
+/// What a service's nodes make.
+#[derive(Clone, Debug)]
+pub struct ServiceOutputs {
+    /// The revision that serves once the service node is ready.
+    pub revision: Output<Revision>,
+    /// Where it is reached, when the cloud gives it an address.
+    pub url: Output<Option<String>>,
+    /// The address of the node that moves traffic: the last one of the service.
+    pub service: Address,
+    /// The key of its migration, once that has run; `None` where it has none.
+    pub migration: Option<Output<String>>,
+}
+
+/// What a service takes from other nodes and from the ledger.
+#[derive(Clone, Debug)]
+pub struct ServiceInputs {
+    /// The image.
+    pub image: Value<ImageRef>,
+    /// The secrets that its variables and its migration use, by the manifest's names.
+    pub secrets: BTreeMap<String, Value<SecretVersion>>,
+    /// Which databases these secrets name, by the manifest's names of the secrets: those that
+    /// deployer makes.
+    pub births: BTreeMap<String, Value<Birth>>,
+    /// Keys of migrations that succeeded before (see [`MigrationKey`]).
+    pub migrated: Arc<dyn MigrationRecord>,
+    /// Run the migration although this release's one was tried and failed: a person's word.
+    pub rerun: Rerun,
+}
+
+/// How much of a service is declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Whole,
+    /// `apply --only`: image, new revision and roll-out of a service that exists; secret pins stay
+    /// as they run, and nothing is called that a code deployment does not need.
+    CodeOnly,
+}
