@@ -173,6 +173,7 @@ impl Runtime for CloudRun {
             images,
             instances: None,
             url: service.url.clone().or(given),
+            put_back: None,
         }))
     }
 
