@@ -94,6 +94,7 @@ impl Database for Aws {
 
         let ours = tags::ownership(env, database.adopt, &graph.past(&address));
         let (url, authority) = (Output::of(&address), Output::of(&address));
+        let host = Output::of(&address);
         let birth = Output::of(&address);
         let secret = env.secrets.get(&database.password);
         let wanted = database.authority.as_ref();
@@ -119,6 +120,7 @@ impl Database for Aws {
             maintenance: settings.map(|own| own.maintenance).unwrap_or_default(),
             bundle: wanted.map(|_| Bundle::of(clients, file)),
             url: url.clone(),
+            host: host.clone(),
             birth: birth.clone(),
             given: Mutex::default(),
             authority: authority.clone(),
@@ -127,6 +129,7 @@ impl Database for Aws {
         });
         DatabaseOutputs {
             url,
+            host,
             birth,
             authority: wanted.map(|_| authority),
         }
@@ -253,6 +256,7 @@ fn spec() -> DatabaseSpec {
         user: "idp".into(),
         password: "main-password".into(),
         url: "main-url".into(),
+        host: None,
         sslmode: SslMode::Require,
         authority: None,
         adopt: false,

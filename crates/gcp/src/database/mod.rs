@@ -53,7 +53,7 @@ impl Database for CloudSql {
         password: &Value<SecretVersion>,
     ) -> DatabaseOutputs {
         let seen = Sight::of(&Calls::new(&self.project, &database.name));
-        let (home, birth, authority) = self.instance(graph, env, database, password, &seen);
+        let (home, ready) = self.instance(graph, env, database, password, &seen);
         let within = self.within(graph, database, &seen, &home);
         let name = format!("{}/{}", database.name, database.user);
         let address = Address::new(&self.project.target, user::KIND, name);
@@ -75,8 +75,9 @@ impl Database for CloudSql {
         });
         DatabaseOutputs {
             url,
-            birth,
-            authority,
+            host: ready.host,
+            birth: ready.birth,
+            authority: ready.authority,
         }
     }
 
@@ -101,15 +102,19 @@ impl CloudSql {
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
         seen: &Sight,
-    ) -> (Output<Home>, Output<Birth>, Option<Output<SecretString>>) {
+    ) -> (Output<Home>, Ready) {
         let section = &self.project.section;
         let own = section.databases.get(&database.key);
         let network = own.and_then(|own| own.network.as_ref());
         let names = self.project.names.clone();
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
         let ownership = labels::ownership(env, database.adopt, &graph.past(&address));
-        let (home, birth) = (Output::of(&address), Output::of(&address));
-        let authority = database.authority.as_ref().map(|_| Output::of(&address));
+        let home = Output::of(&address);
+        let ready = Ready {
+            host: Output::of(&address),
+            birth: Output::of(&address),
+            authority: database.authority.as_ref().map(|_| Output::of(&address)),
+        };
         graph.resource(|inputs| instance::Instance {
             calls: Calls::new(&self.project, &database.name),
             address,
@@ -127,10 +132,11 @@ impl CloudSql {
             },
             seen: seen.clone(),
             home: home.clone(),
-            birth: birth.clone(),
-            authority: authority.clone(),
+            host: ready.host.clone(),
+            birth: ready.birth.clone(),
+            authority: ready.authority.clone(),
         });
-        (home, birth, authority)
+        (home, ready)
     }
 
     fn within(
@@ -163,6 +169,13 @@ pub(crate) struct Home {
     /// How far a client verifies whom it talks to, in PostgreSQL's word.
     sslmode: &'static str,
     made: String,
+}
+
+/// What an instance makes for others than its own database and user.
+struct Ready {
+    host: Output<SecretString>,
+    birth: Output<Birth>,
+    authority: Option<Output<SecretString>>,
 }
 
 /// The instance as it is seen while a plan reads: its own node, its database and its user ask at
