@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pty_process::Size;
 use pty_process::blocking::Pty;
@@ -58,15 +58,16 @@ impl Terminal {
     #[track_caller]
     pub fn until_it_shows(&self, words: &str) {
         let what = format!("`{words}` on the terminal");
-        let found = || self.shown().contains(words).then_some(());
-        let began = std::time::Instant::now();
-        while began.elapsed() < SOON {
-            if found().is_some() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("waited for {what}; it shows:\n{}", self.shown());
+        let deadline = Instant::now() + SOON;
+        wait::until(&what, SOON * 2, || {
+            let shown = self.shown();
+            let found = shown.contains(words);
+            assert!(
+                found || Instant::now() < deadline,
+                "waited for {what}; it shows:\n{shown}"
+            );
+            found.then_some(())
+        });
     }
 
     /// Waits for the end: the exit code as shells tell it, and all that was shown.
