@@ -146,6 +146,21 @@ impl Deployer {
         }
     }
 
+    /// A shell's line that runs it in its folder with its variables and nothing else of ours, on a
+    /// terminal.
+    pub(crate) fn on_a_terminal(&self, line: &str) -> pty_process::blocking::Command {
+        let path = std::env::var_os("PATH");
+        pty_process::blocking::Command::new("/bin/sh")
+            .args(["-c", line])
+            .current_dir(&self.folder)
+            .env_clear()
+            .env("PATH", path.as_deref().unwrap_or(OsStr::new("")))
+            .env("HOME", &self.folder)
+            .env("TERM", "xterm")
+            .env("DEPLOYER", &self.binary)
+            .envs(&self.environment)
+    }
+
     /// Everything that every command said so far.
     pub fn everything_said(&self) -> String {
         lock(&self.said).clone()

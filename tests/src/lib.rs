@@ -17,4 +17,5 @@ pub mod python;
 pub mod recorder;
 pub mod report;
 pub mod sandbox;
+pub mod terminal;
 pub mod wait;

@@ -47,6 +47,18 @@ impl Prepared {
         self.images.join(format!("idp-{version}"))
     }
 
+    /// The folder of the clients that run on Node.js. `None` after noting that `test` is skipped.
+    pub fn node(&self, test: &str) -> Option<PathBuf> {
+        let folder = std::env::var_os("DEPLOYER_TEST_NODE").map(PathBuf::from);
+        if folder.is_none() {
+            skip(
+                test,
+                "DEPLOYER_TEST_NODE is not set: `cargo xtask test` says why Node.js has no clients",
+            );
+        }
+        folder
+    }
+
     /// A program of the virtual environment.
     pub fn python_program(&self, name: &str) -> PathBuf {
         self.venv.join("bin").join(name)

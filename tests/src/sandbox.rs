@@ -37,14 +37,10 @@ impl Sandbox {
         let home = tempfile::tempdir().expect("a temporary directory can be made");
         let log = File::create(home.path().join("sandbox.log")).expect("the log can be made");
         let mut up = Command::new(&prepared.binary);
-        up.args([
-            "sandbox",
-            "up",
-            "--foreground",
-            "--no-moto",
-            "--speed",
-            SPEED,
-        ]);
+        up.args(["sandbox", "up", "--foreground", "--no-moto"]);
+        if !arguments.contains(&"--speed") {
+            up.args(["--speed", SPEED]);
+        }
         up.args(["--aws-port", "0", "--gcp-port", "0"]);
         up.args(arguments);
         let process = up

@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the whole story on this machine, each step checked before the next one
 //! starts.
 
+mod combine;
 mod service;
 pub mod stage;
 mod story;
@@ -8,6 +9,7 @@ pub mod terminal;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use combine::Combine;
 use service::Service;
 use stage::Stage;
 use story::Story;
@@ -53,6 +55,7 @@ fn tell(story: &mut Story) -> Result<()> {
     deploy(story, &mut stage)?;
     update(story, &mut stage)?;
     roll_back(story, &mut stage)?;
+    on_app_runner(story, &stage)?;
     story.step("status and releases", || {
         stage
             .deployer(&["status"], Say::everything())?
@@ -175,6 +178,57 @@ fn roll_back(story: &mut Story, stage: &mut Stage) -> Result<()> {
         let ((), serving) = both_serve(stage, "2.0.0")?;
         Ok(((), format!("a new secret version, {serving}")))
     })
+}
+
+/// A team's manifest on App Runner: a private database behind a connector, a command beside the
+/// service, another version, and all of it gone again.
+fn on_app_runner(story: &mut Story, stage: &Stage) -> Result<()> {
+    let combine = story.step("apply The Combine on App Runner", || {
+        let combine = Combine::set(stage, "1.0.0")?;
+        let set = ["secrets", "set", "anthropic-api-key"];
+        combine
+            .deployer(&set, "sk-ant-of-the-demo", Say::nothing())?
+            .exits(exit::SUCCESS)?;
+        combine
+            .deployer(&["apply", "--yes"], "", Say::results())?
+            .exits(exit::SUCCESS)?;
+        let serving = serves(&combine, "1.0.0")?;
+        Ok((combine, serving))
+    })?;
+    story.step("run a command beside it, apply version 2, go back", || {
+        combine
+            .deployer(&["run", "web", "--", "migrate"], "", Say::everything())?
+            .exits(exit::SUCCESS)?;
+        combine.use_version("2.0.0")?;
+        combine
+            .deployer(&["apply", "--yes"], "", Say::changes_and_results())?
+            .exits(exit::SUCCESS)?;
+        serves(&combine, "2.0.0")?;
+        combine
+            .deployer(&["rollback", "--yes"], "", Say::everything())?
+            .exits(exit::SUCCESS)?;
+        Ok(((), serves(&combine, "1.0.0")?))
+    })?;
+    story.step("destroy it", || {
+        let destroy = ["destroy", "--yes", "--allow-data-loss", "all"];
+        combine
+            .deployer(&destroy, "", Say::results())?
+            .exits(exit::SUCCESS)?;
+        Ok(((), "the demo's own services go on".into()))
+    })
+}
+
+/// The service's own word, several times over.
+fn serves(combine: &Combine, version: &str) -> Result<String> {
+    let service = combine.service()?;
+    for _ in 0..ANSWERS {
+        let answers = service.version()?;
+        ensure!(
+            answers == version,
+            "App Runner serves {answers} and not {version}"
+        );
+    }
+    Ok(format!("{version} serves at {}", service.url))
 }
 
 fn both_serve(stage: &Stage, version: &str) -> Result<((), String)> {

@@ -1,7 +1,9 @@
 //! Builds the test service once and packs it into the images of its releases, without Docker.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use oci_spec::image::{Arch, Config, ConfigBuilder};
@@ -17,6 +19,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// call's wrapper at run time, finds none in a static program, and falls back to `/dev/urandom`,
 /// which an empty root does not have.
 const STATIC: &str = r#"-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom""#;
+
+/// The programs of this machine that one image has, for people who look into a container.
+const SHELL: [&str; 5] = ["sh", "cat", "sleep", "stty", "tty"];
 
 /// When the packing changes, so do the images.
 const RECIPE: [&str; 2] = [include_str!("images.rs"), include_str!("oci_layout.rs")];
@@ -48,7 +53,8 @@ pub fn build() -> Result<Vec<Built>> {
     let binary = fs::read(binary()?).context("cannot read the service's binary")?;
     let releases = RELEASES.iter().map(|version| release_files(version));
     let releases = releases.collect::<Result<Vec<_>>>()?;
-    let inputs = fingerprint(&binary, &releases);
+    let shell = shell_files()?;
+    let inputs = fingerprint(&binary, releases.iter().chain([&shell]));
     let record = directory().join("built.json");
     if let Some(built) = recorded(&record, &inputs) {
         return Ok(built);
@@ -66,6 +72,11 @@ pub fn build() -> Result<Vec<Built>> {
         let layers = vec![program.clone(), Layer::new(files)?];
         built.extend(write(version, layers)?);
     }
+    built.push(write_with_shell(vec![
+        program,
+        Layer::new(release_files(RELEASES[0])?)?,
+        Layer::new(shell)?,
+    ])?);
     let pairs: Vec<_> = built
         .iter()
         .map(|built| [&built.name, &built.digest])
@@ -79,7 +90,7 @@ pub fn build() -> Result<Vec<Built>> {
 
 /// Writes one release; the first in every form that an image can come in.
 fn write(version: &str, layers: Vec<Layer>) -> Result<Vec<Built>> {
-    let image = Image::new(Arch::Amd64, config()?, layers.clone())?;
+    let image = Image::new(Arch::Amd64, config("/app")?, layers.clone())?;
     let name = format!("idp-{version}");
     let digest = oci_layout::write_layout(&directory().join(&name), version, &image)?;
     let mut built = vec![Built { name, digest }];
@@ -92,7 +103,7 @@ fn write(version: &str, layers: Vec<Layer>) -> Result<Vec<Built>> {
             digest: "-".to_owned(),
         });
         // Nobody runs it on arm64: it is there to be passed over.
-        let other = Image::new(Arch::ARM64, config()?, layers)?;
+        let other = Image::new(Arch::ARM64, config("/app")?, layers)?;
         let name = format!("idp-{version}-multi");
         let path = directory().join(&name);
         let digest = oci_layout::write_multi_platform(&path, version, &[image, other])?;
@@ -101,7 +112,42 @@ fn write(version: &str, layers: Vec<Layer>) -> Result<Vec<Built>> {
     Ok(built)
 }
 
-fn config() -> Result<Config> {
+/// Writes the first release with a shell in it.
+fn write_with_shell(layers: Vec<Layer>) -> Result<Built> {
+    let image = Image::new(Arch::Amd64, config("/app:/bin:/usr/bin")?, layers)?;
+    let name = format!("idp-{}-shell", RELEASES[0]);
+    let digest = oci_layout::write_layout(&directory().join(&name), RELEASES[0], &image)?;
+    Ok(Built { name, digest })
+}
+
+/// A shell and what is typed there, each at its place, with the libraries that they need.
+fn shell_files() -> Result<Vec<File>> {
+    let mut paths = BTreeSet::new();
+    for name in SHELL {
+        let found = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(name));
+        let program = found.into_iter().find(|it| it.exists());
+        let program = program.with_context(|| format!("this machine has no `{name}`"))?;
+        let needs = Command::new("ldd").arg(&program).output();
+        let needs = needs.context("cannot run `ldd`")?;
+        let needs = String::from_utf8_lossy(&needs.stdout).into_owned();
+        let words = needs.split_whitespace();
+        paths.extend(words.filter(|it| it.starts_with('/')).map(PathBuf::from));
+        paths.insert(program);
+    }
+    let files = paths.into_iter().map(|path| {
+        let contents = fs::read(&path);
+        let contents = contents.with_context(|| format!("cannot read {}", path.display()))?;
+        let path = path.to_string_lossy().trim_start_matches('/').to_owned();
+        Ok(File {
+            path,
+            mode: 0o755,
+            contents,
+        })
+    });
+    files.collect()
+}
+
+fn config(path: &str) -> Result<Config> {
     let words = |words: &[&str]| {
         words
             .iter()
@@ -111,7 +157,11 @@ fn config() -> Result<Config> {
     let config = ConfigBuilder::default()
         .entrypoint(words(&["/app/idp"]))
         .cmd(words(&["serve"]))
-        .env(words(&["PATH=/app", "NODE_ENV=production", "PORT=3000"]))
+        .env(words(&[
+            &format!("PATH={path}"),
+            "NODE_ENV=production",
+            "PORT=3000",
+        ]))
         .exposed_ports(words(&["3000/tcp"]))
         .working_dir("/app")
         .build()?;
@@ -159,10 +209,10 @@ fn file(root: &Path, path: &str) -> Result<File> {
     })
 }
 
-fn fingerprint(binary: &[u8], releases: &[Vec<File>]) -> String {
+fn fingerprint<'a>(binary: &[u8], files: impl Iterator<Item = &'a Vec<File>>) -> String {
     let mut parts = vec![oci_layout::sha256(binary)];
     parts.extend(RECIPE.map(|source| oci_layout::sha256(source.as_bytes())));
-    for file in releases.iter().flatten() {
+    for file in files.flatten() {
         parts.push(format!(
             "{} {}",
             file.path,

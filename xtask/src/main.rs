@@ -8,6 +8,7 @@ mod dist;
 mod docs;
 mod images;
 mod interrupt;
+mod node;
 mod oci_layout;
 mod packages;
 mod picture;

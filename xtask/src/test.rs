@@ -7,13 +7,14 @@ use anyhow::{Context, Result};
 
 use crate::postgres::Postgres;
 use crate::run::{self, Outcome, Steps};
-use crate::{images, packages, venv, workspace};
+use crate::{images, node, packages, venv, workspace};
 
 /// What was prepared; dropping it stops the database.
 #[derive(Default)]
 struct Prepared {
     postgres: Option<Postgres>,
     venv: Option<PathBuf>,
+    node: Option<PathBuf>,
     binary: Option<PathBuf>,
 }
 
@@ -46,6 +47,14 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
         prepared.venv = Some(venv::prepare()?);
         Ok(Outcome::Passed)
     });
+    // Without them the test that wants them says itself that it is skipped.
+    steps.step("node clients", || match node::prepare() {
+        Ok(folder) => {
+            prepared.node = Some(folder);
+            Ok(Outcome::Passed)
+        }
+        Err(error) => Ok(Outcome::Skipped(format!("{error:#}"))),
+    });
     steps.step("build", || {
         prepared.binary = Some(workspace::build_everything()?);
         Ok(Outcome::Passed)
@@ -65,6 +74,9 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
         }
         if let Some(venv) = &prepared.venv {
             command.env("DEPLOYER_TEST_VENV", venv);
+        }
+        if let Some(node) = &prepared.node {
+            command.env("DEPLOYER_TEST_NODE", node);
         }
         if let Some(binary) = &prepared.binary {
             command.env("DEPLOYER_TEST_BIN", binary);

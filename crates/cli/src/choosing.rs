@@ -139,7 +139,7 @@ async fn look<'a>(place: &'a Place, service: &str) -> Result<Looked<'a>> {
     let releases = futures::future::join_all(releases).await;
     let holds = place.ledger.holds(service).await?;
     let serving = match place.env.services.get(service) {
-        Some(spec) => place.cloud.services().serving(spec).await?,
+        Some(spec) => place.serving(spec).await?,
         None => None,
     };
     let last_run = place.ledger.last_run().await?;

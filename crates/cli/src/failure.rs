@@ -170,11 +170,8 @@ async fn examine(
             false => Autopsy::default(),
         }
     };
-    let (mut autopsy, serving, releases) = tokio::join!(
-        autopsy,
-        runtime.serving(service),
-        place.ledger.releases(key)
-    );
+    let (mut autopsy, serving, releases) =
+        tokio::join!(autopsy, place.serving(service), place.ledger.releases(key));
     let own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
     let mut output: Vec<String> = own
         .flat_map(|it| it.error.output().iter().cloned())

@@ -71,9 +71,7 @@ pub async fn find(
 /// keeps serving.
 async fn holds_back(place: &Place, service: &str, hold: &Hold) -> Result<bool> {
     match place.env.services.get(service) {
-        Some(spec) if hold.unfinished.is_none() => {
-            Ok(place.cloud.services().serving(spec).await?.is_some())
-        }
+        Some(spec) if hold.unfinished.is_none() => Ok(place.serving(spec).await?.is_some()),
         Some(_) | None => Ok(true),
     }
 }
@@ -137,10 +135,7 @@ async fn serves_meanwhile(session: &Session, held: &HeldService) -> String {
     let Some(spec) = place.env.services.get(&held.service) else {
         return unknown();
     };
-    let asked = tokio::join!(
-        place.cloud.services().serving(spec),
-        place.ledger.releases(&held.service)
-    );
+    let asked = tokio::join!(place.serving(spec), place.ledger.releases(&held.service));
     let (Ok(serving), Ok(releases)) = asked else {
         return unknown();
     };

@@ -23,7 +23,7 @@ pub async fn pinned_meanwhile(place: &Place, held: &[HeldService]) -> Result<Vec
             continue;
         };
         let runtime = place.cloud.services();
-        let Some(serving) = runtime.serving(spec).await? else {
+        let Some(serving) = place.serving(spec).await? else {
             continue;
         };
         let traffic = serving.traffic.iter().map(|(revision, _)| revision);

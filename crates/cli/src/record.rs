@@ -176,7 +176,7 @@ async fn serves_again(
     let Some(spec) = place.env.services.get(key) else {
         return Ok(None);
     };
-    let serving = place.cloud.services().serving(spec).await?;
+    let serving = place.serving(spec).await?;
     let releases = place.ledger.releases(key).await?;
     let follows = follows(place);
     let history = History::new(&releases, &follows);

@@ -75,6 +75,7 @@ fn local(
         SecretSource::Generate(what) => SecretContent::AtFirst(generate::value(*what)?),
         SecretSource::Key { .. }
         | SecretSource::DatabaseUrl(_)
+        | SecretSource::DatabaseHost(_)
         | SecretSource::DatabaseAuthority(_)
         | SecretSource::CacheUrl(_)
         | SecretSource::CacheAuthority(_) => return Ok(None),

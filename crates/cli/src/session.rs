@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use deployer_aws::{Aws, Route53};
 use deployer_core::address::{Address, CloudName, Target};
-use deployer_core::capability::{Caller, Cloud, Context, Dns, Switching, Zones};
+use deployer_core::capability::{Caller, Cloud, Context, Dns, Serving, Switching, Zones};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::history;
 use deployer_core::ledger::{Keeper, Lease, Ledger, Permit};
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
-use deployer_core::spec::EnvironmentSpec;
+use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use deployer_gcp::Gcp;
 use deployer_manifest::Loaded;
 use deployer_manifest::section::{DnsProvider, GcpSection};
@@ -55,6 +56,20 @@ impl Place {
     /// Whose things this environment's are.
     pub fn owner(&self) -> Owner {
         Owner::new(&self.env.app, &self.env.environment)
+    }
+
+    /// What serves, in the cloud's words; where those leave it open, what its last release made
+    /// serve. `None` when there is no such service.
+    ///
+    /// Errors: the cloud's; the ledger's, where it is needed.
+    pub async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>> {
+        match self.cloud.services().serving(service).await? {
+            Some(serving) if serving.put_back.is_some() => {
+                let releases = self.ledger.releases(&service.key).await?;
+                Ok(Some(history::settled(serving, &releases)))
+            }
+            serving => Ok(serving),
+        }
     }
 
     /// A node for something in the inventory that is no longer desired.
@@ -343,7 +358,7 @@ impl Session {
         }
         let reads = self.places.iter().map(|place| async move {
             let spec = place.env.services.get(service)?;
-            let read = place.cloud.services().serving(spec).await;
+            let read = place.serving(spec).await;
             read.err().map(|error| (place.name(), error))
         });
         let failed = futures::future::join_all(reads).await;

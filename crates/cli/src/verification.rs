@@ -206,7 +206,7 @@ fn tell(verified: &Verified, address: &Address, reporter: &dyn Reporter) {
 async fn subject(place: &Place, service: &ServiceSpec) -> (Subject, Option<Serving>) {
     let runtime = place.cloud.services();
     let (said, entrance, credentials) = futures::join!(
-        runtime.serving(service),
+        place.serving(service),
         runtime.entrance(service),
         credentials(place, service.verify.token.as_ref())
     );

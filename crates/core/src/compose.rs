@@ -174,6 +174,7 @@ fn declare_secrets(
 fn is_derived(source: &SecretSource) -> bool {
     match source {
         SecretSource::DatabaseUrl(_)
+        | SecretSource::DatabaseHost(_)
         | SecretSource::DatabaseAuthority(_)
         | SecretSource::CacheUrl(_)
         | SecretSource::CacheAuthority(_) => true,
@@ -203,6 +204,9 @@ fn declare_data(
         let outputs = provider.database(graph, database, &password);
         derived.push((database.url.clone(), outputs.url));
         births.insert(database.url.clone(), Value::From(outputs.birth));
+        if let Some(key) = &database.host {
+            derived.push((key.clone(), outputs.host));
+        }
         if let (Some(key), Some(authority)) = (&database.authority, outputs.authority) {
             derived.push((key.clone(), authority));
         }

@@ -1,9 +1,16 @@
 //! Tells from a service's releases what serves, and chooses where a rollback goes; pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::capability::{Revision, SecretVersion, Serving, ServingState};
+use jiff::SignedDuration;
+
+use crate::capability::{PutBack, Revision, SecretVersion, Serving, ServingState};
 use crate::ledger::{Hold, Release};
+
+/// A release is recorded when its deployment has ended, that of a detached run when it begins. So
+/// much earlier than a deployment's begin it may be stamped all the same: clocks differ by seconds,
+/// and no deployment ends within a minute. Ours.
+const BEGINS: SignedDuration = SignedDuration::from_secs(60);
 
 /// The releases of one service on one target, oldest first, and which of its secrets a rollback
 /// leaves at their current version.
@@ -74,6 +81,64 @@ impl Current {
             (None, shares) => Self::Several(shares.to_vec()),
         }
     }
+}
+
+/// What serves, where the cloud alone does not say it: what the last release made serve before the
+/// deployment that failed. As it is where the cloud says it; nothing is said to serve where the
+/// releases do not say it either, as another hand deployed after them.
+pub fn settled(serving: Serving, releases: &[Release]) -> Serving {
+    let Some(failed) = serving.put_back else {
+        return serving;
+    };
+    let described = serving.wanted.clone();
+    let is_described = |it: &Release| {
+        let described = described.as_ref();
+        described.is_some_and(|described| same_revision(described, &it.revision))
+    };
+    let mut served = releases.iter().rev().filter(|it| !is_of(it, failed));
+    let last = served.next();
+    let Some(last) = last.filter(|it| is_described(it) || !is_before(it, failed)) else {
+        return Serving {
+            wanted: None,
+            images: BTreeMap::new(),
+            ..serving
+        };
+    };
+    let (state, wanted) = match serving.state {
+        ServingState::Failed(_) if is_described(last) => (ServingState::Ready, described),
+        // It is what the cloud is about to make serve again.
+        ServingState::InProgress(why) => {
+            (ServingState::InProgress(why), Some(last.revision.clone()))
+        }
+        state @ (ServingState::Ready | ServingState::Failing(_) | ServingState::Failed(_)) => {
+            (state, described)
+        }
+    };
+    let mut images = serving.images;
+    images
+        .entry(last.revision.0.clone())
+        .or_insert_with(|| last.image.clone());
+    Serving {
+        traffic: vec![(last.revision.clone(), 100)],
+        images,
+        state,
+        wanted,
+        put_back: None,
+        ..serving
+    }
+}
+
+/// Whether a release was recorded for the deployment that failed: that of a detached run, which
+/// knew of no end.
+fn is_of(release: &Release, failed: PutBack) -> bool {
+    let since = |began| release.at.duration_since(began) > -BEGINS;
+    release.detached && failed.began.is_none_or(since)
+}
+
+/// Whether another deployment succeeded after a release.
+fn is_before(release: &Release, failed: PutBack) -> bool {
+    let before = |began| release.at.duration_since(began) < -BEGINS;
+    failed.served_since.is_some_and(before)
 }
 
 /// Whether two names mean one revision: in full, or the last part of an ARN or a resource name.

@@ -156,6 +156,13 @@ pub trait Jobs: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether the program of an execution may have begun that only [`Jobs::attend`] begins; asked
+    /// right after the answer to its start, which an earlier one may have made. Where that cannot
+    /// be seen, it may. `false` where executions need nothing of us.
+    async fn may_have_begun(&self, _id: &str) -> bool {
+        false
+    }
+
     /// Whether a ticket is for a program that the manifest has for another service. Pure.
     fn is_of_another_service(&self, ticket: &str) -> bool;
 

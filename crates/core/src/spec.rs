@@ -198,6 +198,8 @@ pub enum SecretSource {
     /// Made from a database once it is there:
     /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`.
     DatabaseUrl(String),
+    /// A database's host alone, as its URL has it.
+    DatabaseHost(String),
     /// The certificates that a database's one is signed by, PEM.
     DatabaseAuthority(String),
     /// Made from a cache once it is there: `rediss://:TOKEN@HOST:PORT`.
@@ -216,6 +218,7 @@ impl SecretSource {
             | Self::Generate(_)
             | Self::Key { .. }
             | Self::DatabaseUrl(_)
+            | Self::DatabaseHost(_)
             | Self::DatabaseAuthority(_)
             | Self::CacheUrl(_)
             | Self::CacheAuthority(_) => {

@@ -481,6 +481,9 @@ impl Manifest {
             let at = KeyPath::new(["databases", key]);
             all.push((database.password_secret(key), at.join("password")));
             all.push((database.url_secret(key), at.join("url")));
+            if let Some(secret) = &database.host {
+                all.push((secret.clone(), at.join("host")));
+            }
             if let Some(secret) = database.authority_secret(key) {
                 all.push((secret, at.join("authority")));
             }

@@ -151,6 +151,18 @@ fn the_secrets_of_data_are_made_and_follow() {
 }
 
 #[test]
+fn a_host_alone_is_a_secret_where_it_is_asked_for() {
+    let without = spec(GOOD, &[], CloudName::Aws);
+    let host = SecretSource::DatabaseHost("main".to_owned());
+    assert!(!without.secrets.values().any(|it| it.source == host));
+    for cloud in CloudName::ALL {
+        let asked = spec(GOOD, &["databases.main.host=db-host"], cloud);
+        assert_eq!(asked.secrets["db-host"].source, host, "{cloud}");
+        assert_eq!(asked.databases["main"].host.as_deref(), Some("db-host"));
+    }
+}
+
+#[test]
 fn a_secrets_table_may_rename_what_is_made_but_not_say_where_it_comes_from() {
     let text = with("[secrets.main-url]\nname = \"team-${env}-database-url\"\n");
     let url = &spec(&text, &[], CloudName::Aws).secrets["main-url"];

@@ -503,9 +503,12 @@ fn kaizencoach_and_the_combine_have_every_variable_of_their_runbooks() {
     let loaded = load(&inputs).unwrap();
     let spec = loaded.environment_spec(CloudName::Aws).unwrap();
     let service = &spec.services["web"];
-    for variable in ["DB_PASSWORD_ARN", "ANTHROPIC_API_KEY_ARN", "SECRET_KEY_ARN"] {
+    let fetched = "DATABASE_URL_ARN DB_PASSWORD_ARN ANTHROPIC_API_KEY_ARN SECRET_KEY_ARN";
+    for variable in fetched.split_whitespace() {
         assert_eq!(service.secrets[variable].inject, Inject::Reference);
     }
+    let host = &spec.secrets[&service.secrets["DB_HOST"].secret].source;
+    assert_eq!(*host, SecretSource::DatabaseHost("main".to_owned()));
     assert!(service.migrate.is_none(), "the app migrates when it starts");
     assert_eq!(service.env["DB_NAME"], service.env["DB_USERNAME"]);
     assert_eq!(service.domains, ["thecombine.ui", "www.thecombine.ui"]);

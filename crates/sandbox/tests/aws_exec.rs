@@ -15,6 +15,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use support::layer_with_shell;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -104,7 +105,7 @@ impl App {
     /// Runs a command to its end. Returns what it printed, and why the session ended.
     async fn exec(&self, task: &str, command: &str) -> (String, Closed) {
         let endpoint = self.open(task, command).await;
-        let mut session = Session::open(&endpoint).await.unwrap();
+        let mut session = Session::open(&endpoint, sleep).await.unwrap();
         let said = rest(&mut session).await;
         (said, session.closed().await)
     }
@@ -185,7 +186,7 @@ async fn a_shell_takes_what_is_typed_and_knows_its_windows_size() {
     let definition = app.define(json!({})).await;
     let task = app.start(&definition).await;
     let endpoint = app.open(&task, "/bin/sh").await;
-    let mut session = Session::open(&endpoint).await.unwrap();
+    let mut session = Session::open(&endpoint, sleep).await.unwrap();
     let input = session.input();
     until(&mut session, "# ").await;
     input.resize(91, 17).await.unwrap();
@@ -343,7 +344,7 @@ async fn a_program_whose_client_is_gone_waits_where_its_terminal_is_full() {
     let task = app.start(&definition).await;
     let command = "sh -c 'echo first; seq 1 20000; echo x >/tmp/done; echo last'";
     let endpoint = app.open(&task, command).await;
-    let mut session = Session::open(&endpoint).await.unwrap();
+    let mut session = Session::open(&endpoint, sleep).await.unwrap();
     until(&mut session, "first").await;
     drop(session);
     let (said, _) = app
@@ -354,7 +355,7 @@ async fn a_program_whose_client_is_gone_waits_where_its_terminal_is_full() {
         token: "another".to_owned().into(),
         ..endpoint
     };
-    let mut session = Session::open(&stolen).await.unwrap();
+    let mut session = Session::open(&stolen, sleep).await.unwrap();
     assert_eq!(session.next().await, None, "it has not the token");
     app.account.close().await;
 }
@@ -368,7 +369,7 @@ async fn a_session_is_over_after_twenty_minutes_of_silence_and_its_command_with_
     let command = format!("sh -c '{left} echo begun; sleep 600; echo x >/tmp/itself'");
     let endpoint = app.open(&task, &command).await;
     let began = tokio::time::Instant::now();
-    let mut session = Session::open(&endpoint).await.unwrap();
+    let mut session = Session::open(&endpoint, sleep).await.unwrap();
     let input = session.input();
     until(&mut session, "begun").await;
     // What the client sends, if it is only the window's size, keeps it alive.
@@ -400,7 +401,7 @@ async fn a_task_that_stops_takes_its_sessions_with_it() {
     let definition = app.define(json!({})).await;
     let task = app.start(&definition).await;
     let endpoint = app.open(&task, "sh -c 'echo begun; sleep 600'").await;
-    let mut session = Session::open(&endpoint).await.unwrap();
+    let mut session = Session::open(&endpoint, sleep).await.unwrap();
     until(&mut session, "begun").await;
     app.account.ok("ecs:StopTask", json!({"task": task})).await;
     rest(&mut session).await;

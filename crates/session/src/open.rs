@@ -93,8 +93,15 @@ impl Session {
     /// Opens the websocket and says who we are. The program on the other side may run before that,
     /// and does so whatever becomes of this: what it prints is kept for us.
     ///
+    /// `pause` returns once so much time has passed: it is waited for between tries, and nothing
+    /// else here sleeps.
+    ///
     /// Errors: see [`OpenError`]; an address that cannot be reached was tried for some seconds.
-    pub async fn open(endpoint: &Endpoint) -> Result<Self, OpenError> {
+    pub async fn open<P, F>(endpoint: &Endpoint, pause: P) -> Result<Self, OpenError>
+    where
+        P: Fn(Duration) -> F,
+        F: Future<Output = ()>,
+    {
         let wrong = || OpenError::Address(endpoint.url.clone());
         let uri: http::Uri = endpoint.url.parse().map_err(|_| wrong())?;
         let host = uri.host().ok_or_else(wrong)?;
@@ -107,7 +114,7 @@ impl Session {
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
         };
-        let stream = place.connect().await?;
+        let stream = place.connect(pause).await?;
         match secure {
             true => {
                 let stream = place.encrypt(stream).await?;
@@ -128,13 +135,17 @@ impl Place {
         format!("{}:{}", self.host, self.port)
     }
 
-    async fn connect(&self) -> Result<TcpStream, OpenError> {
-        let mut pause = PAUSE;
+    async fn connect<P, F>(&self, pause: P) -> Result<TcpStream, OpenError>
+    where
+        P: Fn(Duration) -> F,
+        F: Future<Output = ()>,
+    {
+        let mut next = PAUSE;
         for _ in 1..TRIES {
             match self.try_to_connect().await {
                 Err(error) if error.passes() => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
+                    pause(next).await;
+                    next *= 2;
                 }
                 done => return done,
             }

@@ -4,11 +4,11 @@
 
 mod agent;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent::{output, packed, pair};
+use agent::{never, output, packed, pair};
 use bytes::Bytes;
 use deployer_session::{Closed, Endpoint, Gone, OpenError, Output, Session};
 use futures::{SinkExt as _, StreamExt as _};
@@ -36,8 +36,29 @@ async fn the_token_goes_first_and_nowhere_else() {
         headers: http::HeaderMap::new(),
     };
     assert!(!format!("{endpoint:?}").contains("the-token"));
-    let error = Session::open(&endpoint).await.err().unwrap();
+    let error = Session::open(&endpoint, never).await.err().unwrap();
     assert!(matches!(error, OpenError::Address(_)), "{error}");
+}
+
+/// One that cannot be reached is tried five times, each pause twice as long as the one before.
+#[tokio::test]
+async fn an_address_that_does_not_answer_is_tried_again_with_the_pauses_that_are_given() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let endpoint = Endpoint {
+        url: format!("ws://{address}/v1/data-channel/one"),
+        token: "the-token".to_owned().into(),
+        headers: http::HeaderMap::new(),
+    };
+    let paused = Mutex::new(Vec::new());
+    let pause = |time: Duration| {
+        paused.lock().unwrap().push(time.as_millis());
+        std::future::ready(())
+    };
+    let error = Session::open(&endpoint, pause).await.err().unwrap();
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    assert_eq!(*paused.lock().unwrap(), [100, 200, 400, 800]);
 }
 
 #[tokio::test]

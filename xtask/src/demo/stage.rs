@@ -20,6 +20,8 @@ use crate::{images, workspace};
 const SPEED: &str = "50";
 
 const MANIFEST: &str = "config/demo/deployer.toml";
+/// What a team with App Runner starts from.
+pub const MANIFEST_OF_COMBINE: &str = "config/the-combine/deployer.toml";
 const IMAGE: &str = "../../target/images/idp-1.0.0";
 /// The client that the app's migration seeds.
 const CLIENT: &str = "test-client";
@@ -168,6 +170,13 @@ impl Stage {
         })?))
     }
 
+    /// Another project beside the demo's own, in a folder of this name: with the same clouds.
+    pub fn project(&self, name: &str) -> Result<(Terminal, PathBuf)> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder)?;
+        Ok((self.terminal.in_folder(&folder), folder))
+    }
+
     /// The version of a secret that the last release runs with, on each cloud.
     pub fn pinned(&self, secret: &str) -> Result<BTreeMap<String, String>> {
         let mut pinned = BTreeMap::new();
@@ -192,7 +201,9 @@ impl Stage {
     /// printed and in every file of the project. Returns how many files there are.
     pub fn find_secrets(&self) -> Result<usize> {
         let mut files = Vec::new();
-        files_below(&self.folder.join("project"), &mut files)?;
+        for project in ["project", "the-combine"] {
+            files_below(&self.folder.join(project), &mut files)?;
+        }
         let said = self.terminal.everything_said();
         let mut texts = vec![("the output".to_owned(), said)];
         for file in &files {
@@ -218,6 +229,7 @@ impl Stage {
         let (aws, gcp) = (&status["aws"]["status"], &status["gcp"]["status"]);
         let parts = [
             ("ECS service", &aws["services"]),
+            ("App Runner service", &aws["apprunner"]),
             ("ECR repository", &aws["repositories"]),
             ("log group", &aws["log_groups"]),
             ("RDS instance", &aws["databases"]),

@@ -146,6 +146,14 @@ impl Terminal {
         }
     }
 
+    /// The same in another folder: what either says and runs is one.
+    pub fn in_folder(&self, folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Sets a variable for the commands that follow.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.insert(name.into(), value.into());

@@ -21,7 +21,7 @@ use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{read_or_sort, until_seen, until_taken};
 use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::ours::{Past, Stranger};
-use deployer_core::spec::ServiceSpec;
+use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use deployer_core::wait::{Pace, Readiness};
 
 use super::association::{
@@ -48,6 +48,8 @@ pub(crate) struct CustomDomain {
     www: bool,
     adopt: bool,
     past: Past,
+    /// The services of this environment that had it by an earlier apply, and are not to have it.
+    formerly: Vec<String>,
     /// The service is there.
     _made: Value<Revision>,
     asked: Output<Vec<Proof>>,
@@ -61,6 +63,26 @@ impl CustomDomain {
 
     async fn look(&self) -> Result<Reading<Association>> {
         read(&self.clients, &self.service, &self.domain).await
+    }
+
+    /// Fails while a service of this environment has it that is not to: what is not wanted any more
+    /// is taken away last, and a name is served by one service.
+    async fn refuse_a_move(&self) -> Result<()> {
+        for other in &self.formerly {
+            let found = read(&self.clients, other, &self.domain).await?;
+            if let Reading::Present(found) = found
+                && found.status != Status::Deleting
+            {
+                let domain = &self.domain;
+                let what = format!("`{domain}` is still associated with service `{other}`");
+                return Err(Error::input(what).hint(format!(
+                    "it moves in two applies, and nobody is served under it in between: take `{domain}` \
+                     out of `domains` everywhere and apply, then give it to `{}` and apply again",
+                    self.service
+                )));
+            }
+        }
+        Ok(())
     }
 
     async fn associate(&self, arn: &str, watch: &dyn Watch) -> Result<()> {
@@ -110,6 +132,10 @@ impl Resource for CustomDomain {
 
     async fn read(&self) -> Result<Reading<Self::Actual>> {
         Ok(match self.look().await? {
+            Reading::Absent => {
+                self.refuse_a_move().await?;
+                Reading::Absent
+            }
             Reading::Present(found) if found.status == Status::Deleting => {
                 Reading::Tombstoned("it is being taken off the service".into())
             }
@@ -352,13 +378,21 @@ impl Authority for Served {
     }
 }
 
+/// Whether a service had a domain by an earlier apply, and is not to have it.
+fn had(graph: &Graph, clients: &Clients, service: &str, domain: &str) -> bool {
+    let asked = clients.section.on_app_runner(service);
+    let keeps = asked.is_some_and(|it| it.domains.iter().any(|one| one.name == domain));
+    let address = clients.address(CustomDomain::KIND, &format!("{service}/{domain}"));
+    !keeps && graph.past(&address).known
+}
+
 /// Declares the domains of a service with their records: the association, what proves it, and then
 /// what leads to the service.
 pub(crate) fn declare(
     graph: &mut Graph,
     (clients, names): (&Arc<Clients>, &Route53),
-    service: &ServiceSpec,
-    asked: &AppRunner,
+    env: &EnvironmentSpec,
+    (service, asked): (&ServiceSpec, &AppRunner),
     made: &Output<Revision>,
 ) {
     let zone = asked.zone.as_deref();
@@ -368,6 +402,10 @@ pub(crate) fn declare(
         let (proofs, target) = (Output::of(&address), Output::of(&address));
         let past = graph.past(&address);
         let adopt = asked.adopt_records;
+        let others = env.services.values().map(|it| it.name.as_str());
+        let others = others.filter(|it| *it != service.name);
+        let formerly = others.filter(|it| had(graph, clients, it, &domain.name));
+        let formerly = formerly.map(str::to_owned).collect();
         graph.resource(|inputs| CustomDomain {
             clients: Arc::clone(clients),
             address,
@@ -376,6 +414,7 @@ pub(crate) fn declare(
             www: domain.www,
             adopt: adopt || service.adopt,
             past,
+            formerly,
             _made: inputs.take(made),
             asked: proofs.clone(),
             served: target.clone(),

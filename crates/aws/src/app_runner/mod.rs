@@ -113,7 +113,8 @@ impl Declaration<'_> {
         if self.scope == Scope::Whole {
             let through = (self.clients, self.names);
             let made = &outputs.revision;
-            custom_domain::declare(graph, through, self.service, self.asked, made);
+            let of = (self.service, self.asked);
+            custom_domain::declare(graph, through, self.env, of, made);
         }
         outputs
     }

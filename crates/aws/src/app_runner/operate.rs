@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_apprunner::types::{Service as SdkService, ServiceStatus};
+use aws_sdk_apprunner::types::{OperationSummary, Service as SdkService, ServiceStatus};
 use deployer_core::capability::{
     Activation, ImageRef, RecordedRelease, Revision, RevisionInfo, SecretVersion, Serving,
     ServingState,
@@ -33,32 +33,23 @@ pub(crate) fn is_revision(revision: &Revision) -> bool {
 /// See [`deployer_core::capability::Services::serving`].
 ///
 /// While a deployment is under way the configuration that is described is the one that it makes
-/// serve; what serves until then is told by nobody.
+/// serve; what serves until then is told by nobody. After one that failed, no source says whether
+/// what failed is described or what was put back: the ledger is asked ([`PutBack`]).
 pub(crate) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Option<Serving>> {
     let Some(service) = calls::seen(clients, &spec.name).await? else {
         return Ok(None);
     };
     let revision = revision_of(&service);
-    let (state, serves) = match service.status() {
-        ServiceStatus::Running => (ServingState::Ready, true),
-        ServiceStatus::OperationInProgress => {
+    let latest = match service.status() {
+        ServiceStatus::Running | ServiceStatus::OperationInProgress => {
             let latest = calls::operations(clients, &service).await;
-            let latest =
-                latest.told(|| format!("list the operations of service `{}`", spec.name))?;
-            let what = latest
-                .first()
-                .map_or("an operation", |it| operations::name(it));
-            (
-                ServingState::InProgress(format!("{what} is under way")),
-                false,
-            )
+            latest.told(|| format!("list the operations of service `{}`", spec.name))?
         }
-        ServiceStatus::Paused => {
-            let why = "it is paused: nobody is served";
-            (ServingState::Failed(why.into()), false)
-        }
-        status => (ServingState::Failed(status.as_str().to_owned()), false),
+        _ => Vec::new(),
     };
+    let (state, serves) = state_of(&service, &latest);
+    let put_back = operations::put_back(&latest);
+    let serves = serves && put_back.is_none();
     let images = image_of(&service).map(|image| {
         let image = ImageRef(image.image_identifier().to_owned());
         (revision.0.clone(), image)
@@ -72,7 +63,38 @@ pub(crate) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
         instances: None,
         state,
         url: spec.url.clone().or(given),
+        put_back,
     }))
+}
+
+/// Where it stands, and whether what it describes serves. `latest` are its operations, newest
+/// first.
+fn state_of(service: &SdkService, latest: &[OperationSummary]) -> (ServingState, bool) {
+    match service.status() {
+        ServiceStatus::Running => match operations::failed(latest) {
+            None => (ServingState::Ready, true),
+            Some(how) => (
+                ServingState::Failed(format!("{how}: what served before it serves")),
+                false,
+            ),
+        },
+        ServiceStatus::OperationInProgress => {
+            let why = match latest.first() {
+                Some(it) if operations::puts_back(it) => format!(
+                    "{} failed, and App Runner puts back what served before",
+                    operations::name(it)
+                ),
+                Some(it) => format!("{} is under way", operations::name(it)),
+                None => "an operation is under way".to_owned(),
+            };
+            (ServingState::InProgress(why), false)
+        }
+        ServiceStatus::Paused => {
+            let why = "it is paused: nobody is served";
+            (ServingState::Failed(why.into()), false)
+        }
+        status => (ServingState::Failed(status.as_str().to_owned()), false),
+    }
 }
 
 /// See [`deployer_core::capability::Services::revisions`]: App Runner keeps the one that it runs.
@@ -153,8 +175,13 @@ pub(crate) async fn activate(
     let versions = current(clients, recorded, &activation.follow).await?;
     let image = Value::Given(recorded.image.clone());
     let shape = Shape::new(&recorded.spec, roles, image, versions);
-    if says(&shape, &service) && service.status() == &ServiceStatus::Running {
-        return Ok(revision_of(&service));
+    if service.status() == &ServiceStatus::Running && says(&shape, &service) {
+        let latest = calls::operations(clients, &service).await;
+        let latest = latest.told(|| format!("list the operations of service `{name}`"))?;
+        // What is described may be what was tried last and never served.
+        if operations::failed(&latest).is_none() {
+            return Ok(revision_of(&service));
+        }
     }
     let there = Some(&service);
     let call = clients.app_runner.update_service();

@@ -3,10 +3,13 @@
 //! The status of a service says too little: after a deployment that failed it is `RUNNING`, with
 //! what served before (aws/apprunner-roadmap#209). Each operation says how it ended itself.
 
+use aws_sdk_apprunner::primitives::DateTime;
 use aws_sdk_apprunner::types::{
     OperationStatus, OperationSummary, OperationType, Service as SdkService, ServiceStatus,
 };
+use deployer_core::capability::PutBack;
 use deployer_core::wait::Readiness;
+use jiff::Timestamp;
 
 /// What is waited for while answers lag.
 pub(super) const LAGGING: &str = "App Runner still answers what was there before";
@@ -127,28 +130,57 @@ pub(super) fn is_going(operations: &[OperationSummary]) -> bool {
 /// How the last deployment of these failed. `None` where it did not, or is under way. `operations`
 /// are the latest ones, newest first.
 pub(super) fn failed(operations: &[OperationSummary]) -> Option<String> {
-    let deploys = |it: &&OperationSummary| {
-        matches!(
-            it.r#type(),
-            Some(
-                OperationType::CreateService
-                    | OperationType::UpdateService
-                    | OperationType::StartDeployment
-            )
-        )
-    };
-    let last = operations.iter().find(deploys)?;
-    let status = last.status().filter(|status| {
-        matches!(
-            status,
-            OperationStatus::Failed
-                | OperationStatus::RollbackFailed
-                | OperationStatus::RollbackSucceeded
-        )
-    })?;
+    let last = operations.iter().find(|it| deploys(it))?;
+    let status = last.status().filter(|status| is_failure(status))?;
     let (name, short) = (name(last), short(last));
     let status = status.as_str();
     Some(format!("operation {name} ({short}) ended in {status}"))
+}
+
+/// The last deployment of these, where it failed and what served before it is put back or was.
+pub(super) fn put_back(operations: &[OperationSummary]) -> Option<PutBack> {
+    let mut deployments = operations.iter().filter(|it| deploys(it));
+    let last = deployments.next()?;
+    let failed = puts_back(last) || last.status().is_some_and(is_failure);
+    // What is deployed again is what was served.
+    let changes = |it: &&OperationSummary| it.r#type() != Some(&OperationType::StartDeployment);
+    let succeeded =
+        |it: &&OperationSummary| matches!(it.status(), Some(OperationStatus::Succeeded));
+    let served = deployments.filter(changes).find(succeeded);
+    failed.then(|| PutBack {
+        began: last.started_at().and_then(moment),
+        served_since: served.and_then(|it| it.started_at()).and_then(moment),
+    })
+}
+
+/// Whether an operation failed, and what served before it is on its way back.
+pub(super) fn puts_back(operation: &OperationSummary) -> bool {
+    operation.status() == Some(&OperationStatus::RollbackInProgress)
+}
+
+/// Whether an operation makes a configuration serve.
+fn deploys(operation: &OperationSummary) -> bool {
+    matches!(
+        operation.r#type(),
+        Some(
+            OperationType::CreateService
+                | OperationType::UpdateService
+                | OperationType::StartDeployment
+        )
+    )
+}
+
+fn is_failure(status: &OperationStatus) -> bool {
+    matches!(
+        status,
+        OperationStatus::Failed
+            | OperationStatus::RollbackFailed
+            | OperationStatus::RollbackSucceeded
+    )
+}
+
+fn moment(at: &DateTime) -> Option<Timestamp> {
+    Timestamp::from_second(at.secs()).ok()
 }
 
 /// What it does, in App Runner's word.
@@ -163,7 +195,6 @@ fn short(operation: &OperationSummary) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_apprunner::primitives::DateTime;
     use deployer_core::error::ErrorKind;
 
     use super::*;
@@ -268,6 +299,39 @@ mod tests {
         assert!(failed(&[resumed, before.clone()]).is_some());
         let again = update("again", OperationStatus::Succeeded);
         assert_eq!(failed(&[again, before]), None);
+    }
+
+    #[test]
+    fn what_is_put_back_was_served_since_the_last_change_that_succeeded() {
+        let at = |seconds: i64, kind: OperationType, status: OperationStatus| {
+            let summary = OperationSummary::builder().r#type(kind).status(status);
+            summary.started_at(DateTime::from_secs(seconds)).build()
+        };
+        let second = |seconds: i64| Timestamp::from_second(seconds).ok();
+        let (update, deploy) = (OperationType::UpdateService, OperationType::StartDeployment);
+        let before = [
+            at(30, deploy, OperationStatus::Succeeded),
+            at(20, update.clone(), OperationStatus::Succeeded),
+            at(10, OperationType::CreateService, OperationStatus::Succeeded),
+        ];
+        let then = |status| {
+            let mut all = vec![at(40, update.clone(), status)];
+            all.extend(before.clone());
+            put_back(&all)
+        };
+        let failed = PutBack {
+            began: second(40),
+            served_since: second(20),
+        };
+        for status in [
+            OperationStatus::RollbackSucceeded,
+            OperationStatus::RollbackInProgress,
+            OperationStatus::Failed,
+        ] {
+            assert_eq!(then(status), Some(failed));
+        }
+        assert_eq!(then(OperationStatus::Succeeded), None);
+        assert_eq!(then(OperationStatus::InProgress), None);
     }
 
     #[test]

@@ -451,6 +451,9 @@ impl Resource for Service {
         if before.service.status() == &ServiceStatus::CreateFailed {
             return Ok(Undone::Stays("it did not serve before either".into()));
         }
+        if before.failed.is_some() {
+            return self.leave(&service).await;
+        }
         let (was, is) = (fields_of(&before.service), fields_of(&service));
         if was.changes_to(&is).iter().any(|it| it.field != "state") {
             let call = self.clients.app_runner.update_service().service_arn(arn);
@@ -522,6 +525,21 @@ impl Resource for Service {
 }
 
 impl Service {
+    /// What is not put back: a deployment had failed before this run, and what was described then
+    /// may be what failed.
+    async fn leave(&self, service: &SdkService) -> Result<Undone> {
+        let latest = calls::operations(&self.clients, service).await;
+        let latest = latest.told(|| format!("list the operations of service `{}`", self.name()))?;
+        Ok(match operations::failed(&latest) {
+            Some(how) => Undone::Stays(format!("{how}: what served before it serves")),
+            None => Undone::Lost(
+                "the deployment before this run's had failed, and App Runner does not say what \
+                 served then"
+                    .into(),
+            ),
+        })
+    }
+
     async fn until_serves(&self, begun: &Begun, watch: &dyn Watch) -> Result<()> {
         until_serves(&self.clients, begun, self.patience, watch).await
     }

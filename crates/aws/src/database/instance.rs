@@ -64,6 +64,7 @@ pub(crate) struct Instance {
     /// Where the certificates of its authorities are found. `None` where nobody asks for them.
     pub(super) bundle: Option<Bundle>,
     pub(super) url: Output<SecretString>,
+    pub(super) host: Output<SecretString>,
     /// Which database it is: see [`deployer_core::capability::DatabaseOutputs::birth`].
     pub(super) birth: Output<Birth>,
     /// The version whose value this run set as the password, or tried to: its tag is written after
@@ -380,6 +381,9 @@ impl Resource for Instance {
             let url = url(&place, password, endpoint, self.spec.sslmode);
             self.url.publish(url);
         }
+        if let Some(endpoint) = &actual.endpoint {
+            self.host.publish(endpoint.host.clone().into());
+        }
         // A name that is made anew is another database: RDS gives each instance an id of its own,
         // for life.
         if let Some(birth) = &actual.birth {
@@ -398,6 +402,7 @@ impl Resource for Instance {
             .iter()
             .any(|change| effect(change) == Effect::LosesData)
         {
+            self.host.withdraw();
             self.birth.withdraw();
         }
     }

@@ -36,6 +36,7 @@ async fn wanted() -> Instance {
     Instance {
         clients: Arc::new(of_nobody().await),
         url: Output::of(&address),
+        host: Output::of(&address),
         authority: Output::of(&address),
         birth: Output::of(&address),
         given: Mutex::new(None),

@@ -93,6 +93,7 @@ impl Database for Composition<'_> {
 
         let ours = tags::ownership(env, database.adopt, &graph.past(&address));
         let (url, authority) = (Output::of(&address), Output::of(&address));
+        let host = Output::of(&address);
         let birth = Output::of(&address);
         let secret = env.secrets.get(&database.password);
         let wanted = database.authority.as_ref();
@@ -118,6 +119,7 @@ impl Database for Composition<'_> {
             maintenance: settings.map(|own| own.maintenance).unwrap_or_default(),
             bundle: wanted.map(|_| Bundle::of(clients, file)),
             url: url.clone(),
+            host: host.clone(),
             birth: birth.clone(),
             given: Mutex::default(),
             authority: authority.clone(),
@@ -126,6 +128,7 @@ impl Database for Composition<'_> {
         });
         DatabaseOutputs {
             url,
+            host,
             birth,
             authority: wanted.map(|_| authority),
         }
@@ -222,6 +225,7 @@ fn spec() -> DatabaseSpec {
         user: "idp".into(),
         password: "main-password".into(),
         url: "main-url".into(),
+        host: None,
         sslmode: SslMode::Require,
         authority: None,
         adopt: false,

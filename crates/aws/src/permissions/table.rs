@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use deployer_core::permissions::Feature;
 
 use super::places::{
-    ANYTHING, APP_RUNNER_LOGS, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED,
-    REPOSITORIES, SESSIONS, SHARED_SECRETS, TASKS, TASKS_OF_CLUSTER,
+    ANYTHING, APP_RUNNER_LOGS, APP_RUNNER_SERVICES, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER,
+    LOG_GROUPS, MARKED, REPOSITORIES, SERVICES, SESSIONS, SHARED_SECRETS, TASKS, TASKS_OF_CLUSTER,
 };
 use super::{Access, Grant, Need, PASS_ROLES, given, grant};
 use crate::dns;
@@ -146,11 +146,40 @@ const OTHERS: &[Need] = &[
         access: Access {
             feature: Feature::OneOffs,
             read: &[
+                grant(&["ecs:DescribeServices"], SERVICES),
+                grant(&["ecs:DescribeTaskDefinition"], ANYTHING),
                 given(&["ecs:ListTasks"], ANYTHING, IN_CLUSTER),
                 grant(&["ecs:DescribeTasks"], TASKS),
                 grant(&["logs:FilterLogEvents"], LOG_GROUPS),
             ],
             change: RUNS_TASKS,
+        },
+    },
+    Need {
+        kind: "run beside app runner",
+        noun: "`deployer run` of a service on App Runner, more than of others",
+        access: Access {
+            feature: Feature::OneOffs,
+            read: &[
+                grant(
+                    &["apprunner:ListServices", "apprunner:ListVpcConnectors"],
+                    ANYTHING,
+                ),
+                grant(
+                    &[
+                        "apprunner:DescribeService",
+                        "apprunner:ListOperations",
+                        "apprunner:ListTagsForResource",
+                    ],
+                    APP_RUNNER_SERVICES,
+                ),
+                grant(&["logs:DescribeLogGroups"], ANYTHING),
+            ],
+            // The task's own definition.
+            change: &[grant(
+                &["ecs:RegisterTaskDefinition", "ecs:TagResource"],
+                DEFINITIONS,
+            )],
         },
     },
     Need {

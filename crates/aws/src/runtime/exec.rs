@@ -105,7 +105,8 @@ impl Begun {
             url,
             token: token.into(),
         };
-        let opened = Session::open(&endpoint).await;
+        let clock = clients.clock();
+        let opened = Session::open(&endpoint, |pause| clock.pause(pause)).await;
         opened.map_err(|error| unopened(&name, error))
     }
 }

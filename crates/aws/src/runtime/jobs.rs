@@ -30,7 +30,7 @@ use uuid::Uuid;
 use super::refusals::{NO_ROOM, PASSING, SETTLING};
 use super::task_definition::{TaskDefinition, family_of, short};
 use super::waiting::{self, Awaited};
-use super::{Names, autopsy};
+use super::{Names, autopsy, exec, service_calls};
 use crate::client::Clients;
 use crate::error::{Told, failure, words};
 use crate::ground::{ClusterName, Network};
@@ -360,6 +360,17 @@ impl Jobs for Tasks {
                 let at = (id, self.names.container.as_str());
                 awaited.attend(&self.clients, at, watch).await
             }
+        }
+    }
+
+    /// Commands are run in tasks that run: one that is about to has none.
+    async fn may_have_begun(&self, id: &str) -> bool {
+        match &self.program {
+            Program::Override(_) | Program::OfDefinition => false,
+            Program::Awaited(_) => match exec::task(&self.clients, id).await {
+                Ok(task) => !waiting::is_about_to_run(task.as_ref()),
+                Err(_) => true,
+            },
         }
     }
 

@@ -79,6 +79,7 @@ pub(super) async fn serving(clients: &Clients, spec: &ServiceSpec) -> Result<Opt
         )),
         state,
         url: spec.url.clone(),
+        put_back: None,
     }))
 }
 

@@ -226,19 +226,15 @@ impl Awaited {
                 }
                 Err(error) => return Err(error),
             };
-            // One that is not known yet is about to be.
-            let status = found.as_ref().and_then(|task| task.last_status());
-            match status.unwrap_or("PROVISIONING") {
-                "RUNNING" => return Ok(true),
-                "PROVISIONING" | "PENDING" | "ACTIVATING" => {
-                    watch.note(&format!(
-                        "task `{}` is about to start",
-                        autopsy::task_id(task)
-                    ));
-                    clients.clock().pause(Duration::from_secs(1)).await;
-                }
-                _ => return Ok(false),
+            if !is_about_to_run(found.as_ref()) {
+                let status = found.as_ref().and_then(|task| task.last_status());
+                return Ok(status == Some("RUNNING"));
             }
+            watch.note(&format!(
+                "task `{}` is about to start",
+                autopsy::task_id(task)
+            ));
+            clients.clock().pause(Duration::from_secs(1)).await;
         }
     }
 
@@ -256,6 +252,15 @@ impl Awaited {
         }
         Some(Redaction::of(values))
     }
+}
+
+/// Whether a task is to run and does not yet. One that is not known is about to be.
+pub(super) fn is_about_to_run(task: Option<&Task>) -> bool {
+    let status = task.and_then(|task| task.last_status());
+    matches!(
+        status,
+        None | Some("PROVISIONING" | "PENDING" | "ACTIVATING")
+    )
 }
 
 /// An error in one line, with what helps.

@@ -185,7 +185,7 @@ async fn mask(place: &Place, service: &ServiceSpec, unmasked: bool) -> Result<Ma
         return Ok(Mask::default());
     }
     let runtime = place.cloud.services();
-    let serving = runtime.serving(service).await?;
+    let serving = place.serving(service).await?;
     let serving = serving.into_iter().flat_map(|serving| {
         let traffic = serving.traffic.into_iter().map(|(revision, _)| revision);
         traffic.chain(serving.wanted).collect::<Vec<_>>()

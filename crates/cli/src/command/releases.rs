@@ -115,7 +115,7 @@ impl Listed {
         let history = History::new(&releases, &follows);
         holds.retain(|hold| history.stands(hold));
         let serving = match place.env.services.get(service) {
-            Some(spec) if !releases.is_empty() => place.cloud.services().serving(spec).await,
+            Some(spec) if !releases.is_empty() => place.serving(spec).await,
             Some(_) | None => Ok(None),
         };
         let under_way = |serving: &Serving| matches!(serving.state, ServingState::InProgress(_));

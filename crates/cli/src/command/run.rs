@@ -165,7 +165,7 @@ async fn with(place: &Place, service: &str, release: Option<&str>) -> Result<Wit
         });
     }
     let spec = spec_of(place, service)?;
-    let serving = place.cloud.services().serving(spec).await?;
+    let serving = place.serving(spec).await?;
     let serving = serving.ok_or_else(|| {
         let what = format!("nothing serves as `{service}` on {} yet", place.name());
         Error::new(ErrorKind::NotFound, what).hint("`deployer apply` makes it")
@@ -291,7 +291,7 @@ impl Running<'_> {
         };
         let (cut, end) = self.follow(&execution.id, &what, stop, &mut printed).await;
         self.drain(&execution.id, &mut printed).await;
-        let end = end.map_err(|error| self.unknown(&execution.id).because(error))?;
+        let end = end.map_err(|error| self.unknown(&execution.id, error.kind()).because(error))?;
         self.conclude(&execution.id, cut, end).await
     }
 
@@ -427,7 +427,7 @@ impl Running<'_> {
             Some(End::Succeeded) => Exited::With(0),
             Some(End::Failed(_)) => {
                 let exited = self.jobs.exited(id).await;
-                exited.map_err(|error| self.unknown(id).because(error))?
+                exited.map_err(|error| self.unknown(id, error.kind()).because(error))?
             }
             Some(End::NeverRan(_)) | None => Exited::Untold,
         };
@@ -461,15 +461,19 @@ impl Running<'_> {
             (Some(End::Failed(_)), _) => {
                 Err(self.failed(format!("{name} did not end by itself"), why))
             }
-            (None, _) => Err(self.unknown(id).because("the cloud does not know it")),
+            (None, _) => {
+                let unknown = self.unknown(id, ErrorKind::NotFound);
+                Err(unknown.because("the cloud does not know it"))
+            }
         }
     }
 
-    /// The error for one that was started, and of which nobody can say more.
-    fn unknown(&self, id: &str) -> Error {
+    /// The error for one that was started, and of which nobody can say more; of the kind of what
+    /// kept its end from being known.
+    fn unknown(&self, id: &str, kind: ErrorKind) -> Error {
         let message = format!("how {} ended is not known", self.jobs.name(id));
         let (look, stop) = (self.jobs.look_command(id), self.jobs.stop_command(id));
-        Error::new(ErrorKind::Unavailable, message).hint(format!(
+        Error::new(kind, message).hint(format!(
             "it ran, and may run still: look before you start it again: `{look}`; `{stop}` stops it"
         ))
     }

@@ -90,7 +90,9 @@ fn source(secret: &SecretSpec) -> String {
         SecretSource::File(path) => format!("file {path}"),
         SecretSource::Generate(_) => "generated".into(),
         SecretSource::Key { pair, .. } => format!("key pair {pair}"),
-        SecretSource::DatabaseUrl(database) | SecretSource::DatabaseAuthority(database) => {
+        SecretSource::DatabaseUrl(database)
+        | SecretSource::DatabaseHost(database)
+        | SecretSource::DatabaseAuthority(database) => {
             format!("database {database}")
         }
         SecretSource::CacheUrl(cache) | SecretSource::CacheAuthority(cache) => {
@@ -256,7 +258,7 @@ fn settable(secret: &SecretSpec) -> Result<()> {
             format!("database `{database}`"),
             format!("set the secret with the password of `{database}` instead, then apply"),
         ),
-        SecretSource::DatabaseAuthority(database) => (
+        SecretSource::DatabaseHost(database) | SecretSource::DatabaseAuthority(database) => (
             format!("database `{database}`"),
             "it is read anew from the database at each apply".into(),
         ),

@@ -169,7 +169,7 @@ impl Shown {
         service: &ServiceSpec,
         inventory: Option<&Inventory>,
     ) {
-        let serving = self.keep(place.cloud.services().serving(service).await);
+        let serving = self.keep(place.serving(service).await);
         let record = self.keep(store::record(place, service).await).flatten();
         let latest = self.keep(place.ledger.latest_release(key).await);
         let mut holds = self.keep(place.ledger.holds(key).await).unwrap_or_default();

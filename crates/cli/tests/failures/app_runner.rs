@@ -28,13 +28,12 @@ crate::tests! {
     a_service_moves_between_ecs_and_app_runner => moves,
     logs_and_status_are_of_app_runner => told,
     a_failed_update_is_undone_as_a_whole => undone,
-    a_failed_update_that_stays_described_is_deployed_again => stays_described,
 }
 
 pub const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
 const OVERLAY: &str = "deployer.test.toml";
 /// Longer than anything here goes on.
-const SETTLED: Duration = Duration::from_secs(1800);
+pub const SETTLED: Duration = Duration::from_secs(1800);
 
 /// The manifest with everything on App Runner.
 pub fn want(stage: &Stage, wanted: &Wanted) {
@@ -55,7 +54,7 @@ pub fn want_plain(stage: &Stage, wanted: &Wanted) {
     stage.want_no_migration();
 }
 
-async fn client(stage: &Stage) -> Client {
+pub async fn client(stage: &Stage) -> Client {
     Client::new(&stage.aws().await)
 }
 
@@ -70,7 +69,7 @@ async fn service(stage: &Stage) -> Option<Service> {
     described.expect("it is there").service
 }
 
-async fn there(stage: &Stage) -> Service {
+pub async fn there(stage: &Stage) -> Service {
     service(stage).await.expect("the service is there")
 }
 
@@ -83,7 +82,7 @@ pub async fn pause(stage: &Stage) {
 }
 
 /// The types of the service's operations, oldest first.
-async fn operations(stage: &Stage) -> Vec<OperationType> {
+pub async fn operations(stage: &Stage) -> Vec<OperationType> {
     let client = client(stage).await;
     let arn = there(stage).await.service_arn().to_owned();
     let answer = client.list_operations().service_arn(arn).send().await;
@@ -117,7 +116,7 @@ pub async fn parts(stage: &Stage) -> (Vec<String>, Vec<String>) {
     (connectors.collect(), ours.collect())
 }
 
-fn serving(started: &[Started]) -> Vec<&Started> {
+pub fn serving(started: &[Started]) -> Vec<&Started> {
     let serving = started.iter().filter(|it| it.purpose == Purpose::Serve);
     serving.collect()
 }
@@ -493,34 +492,4 @@ async fn undone(stage: &Stage) {
     assert_serves(stage, "aws", 1).await;
     let (connectors, scalings) = parts(stage).await;
     assert_eq!((connectors.len(), scalings.len()), (1, 1));
-}
-
-/// Where App Runner goes on describing what failed to deploy, a plan says that it failed.
-async fn stays_described(stage: &Stage) {
-    want_plain(stage, &Wanted::FIRST);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    stage.sandbox.set_failed_updates_stay(true);
-    stage.behave(unhealthy);
-    want_plain(stage, &SECOND);
-    run(stage, APPLY, "aws", Exit::RolledBack).await;
-    let image = |service: &Service| {
-        let source = service.source_configuration()?;
-        let image = source.image_repository()?.image_identifier();
-        Some(image.to_owned())
-    };
-    let described = image(&there(stage).await).expect("an image");
-    assert!(described.ends_with(&stage.digest(2)), "{described}");
-    let said = run(stage, PLAN, "aws", Exit::Changes).await;
-    says(&said, &["rollout", "ROLLBACK_SUCCEEDED", "-> sound"]);
-    let before = operations(stage).await.len();
-    // It fails once more, and is told once more.
-    run(stage, APPLY, "aws", Exit::RolledBack).await;
-    stage.behave(|started| Behaviour::usual(started.purpose));
-    run(stage, APPLY, "aws", Exit::Success).await;
-    assert_eq!(operations(stage).await.len(), before + 2);
-    let started = stage.containers.started();
-    let last = serving(&started).pop().expect("it was started");
-    assert_eq!(last.digest, stage.digest(2));
-    assert_serves(stage, "aws", 2).await;
-    run(stage, PLAN, "aws", Exit::Success).await;
 }

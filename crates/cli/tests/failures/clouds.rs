@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_apprunner::types::{Service as AppRunnerService, ServiceStatus};
 use aws_sdk_ecs::types::{DeploymentRolloutState, Service};
 use reqwest::Method;
 use serde_json::Value;
@@ -46,9 +47,32 @@ pub async fn until_serves(stage: &Stage, cloud: &str, service: &str, version: u3
 /// one.
 pub async fn serving(stage: &Stage, cloud: &str, service: &str) -> Option<String> {
     match cloud {
-        "aws" => on_ecs(stage, service).await,
+        "aws" => match app_runner_service(stage, service).await {
+            Some(there) => on_app_runner(&there),
+            None => on_ecs(stage, service).await,
+        },
         _ => on_cloud_run(stage, service).await,
     }
+}
+
+/// As long as the sandbox describes what it put back after a failure.
+fn on_app_runner(service: &AppRunnerService) -> Option<String> {
+    if service.status() != &ServiceStatus::Running {
+        return None;
+    }
+    let source = service.source_configuration()?;
+    let image = source.image_repository()?.image_identifier();
+    Some(image.to_owned())
+}
+
+async fn app_runner_service(stage: &Stage, service: &str) -> Option<AppRunnerService> {
+    let client = aws_sdk_apprunner::Client::new(&stage.aws().await);
+    let listed = client.list_services().send().await.expect("an answer");
+    let mut listed = listed.service_summary_list().iter();
+    let name = name_of(service);
+    let arn = listed.find(|it| it.service_name() == Some(&name))?;
+    let seen = client.describe_service().service_arn(arn.service_arn()?);
+    seen.send().await.expect("an answer").service
 }
 
 async fn on_ecs(stage: &Stage, service: &str) -> Option<String> {

@@ -18,6 +18,7 @@ crate::tests! {
     a_domain_leaves_with_its_records_and_nothing_else_does => removed,
     a_domain_whose_www_is_added_later_gets_all_of_its_records => www_later,
     a_domain_that_another_service_has_is_told => taken,
+    a_domain_moves_to_another_service_in_two_applies_as_the_plan_says => moved,
     a_zone_that_is_not_there_or_there_twice_is_told => no_zone,
     a_validation_that_stays_pending_tells_what_is_not_seen => never_seen,
     a_domain_without_a_certificate_is_told_and_made_anew => no_certificate,
@@ -261,6 +262,48 @@ async fn taken(stage: &Stage) {
     other.clear().await;
     run(stage, APPLY, "aws", Exit::Success).await;
     assert_eq!(domains(stage).await, served());
+}
+
+/// Within one environment, where both services are ours.
+async fn moved(stage: &Stage) {
+    zone(stage, "example.com", "one").await;
+    let two = Wanted {
+        more_services: 1,
+        ..Wanted::FIRST
+    };
+    let want_at = |service: Option<&str>| {
+        app_runner::want(stage, &two);
+        stage.want_no_migration();
+        stage.edit(|manifest| {
+            let own = "health = { path = \"/\", command = [\"CMD\", \"/app\"] }";
+            manifest.replace(own, "health = \"/\"")
+        });
+        let table = service.map(|it| format!("[targets.aws.services.{it}]\n{BOTH}\n"));
+        stage.file(OVERLAY, &table.unwrap_or_default());
+    };
+    want_at(Some("idp"));
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(domains(stage).await, served());
+    want_at(Some("s1"));
+    stage.calls.arm(None);
+    for words in [PLAN, APPLY] {
+        let said = run(stage, words, "aws", Exit::Input).await;
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        says(
+            &words,
+            &[
+                "`example.com` is still associated with service `swept-test-idp`",
+                "in two applies",
+            ],
+        );
+    }
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+    want_at(None);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    want_at(Some("s1"));
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(domains(stage).await, []);
+    run(stage, PLAN, "aws", Exit::Success).await;
 }
 
 async fn no_zone(stage: &Stage) {

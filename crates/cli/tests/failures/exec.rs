@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
-use crate::{APPLY, assert_serves, first_serves, run, says};
+use crate::{APPLY, assert_serves, first_serves, lost, run, says};
 
 crate::tests! {
     a_migration_by_exec_runs_in_a_waiting_task_and_shows_what_it_prints => succeeds,
@@ -21,6 +21,7 @@ crate::tests! {
     a_migration_by_exec_is_refused_where_there_is_google => refused,
     a_migration_by_exec_whose_sessions_are_refused_goes_on_by_itself => unopened,
     a_migration_by_exec_that_runs_is_awaited_by_who_may_run_no_commands => second,
+    a_migration_by_exec_that_runs_is_not_stopped_after_its_ledger_was_lost => lost_ledger,
     a_command_in_a_task_that_serves_ends_with_its_own_code => command,
     a_command_without_a_terminal_is_kept_alive_and_shows_no_secret => idle,
     a_command_whose_session_is_refused_names_the_permission => not_opened,
@@ -238,6 +239,19 @@ async fn unopened(stage: &Stage) {
 
 /// The first deployer is gone when the program has begun; the next one may run no commands.
 async fn second(stage: &Stage) {
+    gone_in_the_middle(stage).await;
+    assert_awaited(stage).await;
+}
+
+/// The same without what the first one noted: the start is answered with the task that runs.
+async fn lost_ledger(stage: &Stage) {
+    gone_in_the_middle(stage).await;
+    lost::lose(stage).await;
+    assert_awaited(stage).await;
+}
+
+/// A migration whose program has begun, and whose deployer is gone.
+async fn gone_in_the_middle(stage: &Stage) {
     want(stage, &Wanted::FIRST);
     behave(stage, STOPPED, ending(0, 260));
     stage.calls.arm(None);
@@ -258,6 +272,10 @@ async fn second(stage: &Stage) {
     says(&said, &["| creating table users"]);
     // Longer than the lease of who was killed.
     stage.time.pass(Duration::from_secs(120)).await;
+}
+
+/// The next deployer, who may run no commands, waits for its end.
+async fn assert_awaited(stage: &Stage) {
     stage.calls.deny("ecs:ExecuteCommand");
     let said = run(stage, APPLY, "aws", Exit::Success).await;
     says(&said, &["its end is waited for all the same"]);

@@ -38,7 +38,7 @@ const MORE: Wanted = Wanted {
 };
 
 /// Deletes every object of an environment's ledgers.
-async fn lose(stage: &Stage) {
+pub async fn lose(stage: &Stage) {
     let objects: Vec<_> = stage.ledger.list(None).try_collect().await.expect("a list");
     for object in objects {
         let gone = stage.ledger.delete(&object.location).await;

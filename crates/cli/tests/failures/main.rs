@@ -45,6 +45,7 @@ mod permissions;
 mod picture;
 mod planned;
 mod proven;
+mod put_back;
 mod rates;
 mod releases;
 mod renamed;
@@ -125,6 +126,7 @@ const TESTS: &[&[Test]] = &[
     cloud_run::TESTS,
     app_runner::TESTS,
     app_runner_parts::TESTS,
+    put_back::TESTS,
     domains::TESTS,
     runbooks::TESTS,
     access::TESTS,

@@ -19,6 +19,7 @@ use crate::{app_runner, domains};
 
 crate::tests! {
     a_manifest_needs_the_permissions_of_what_it_has_and_a_pipeline_less => of_parts,
+    who_only_runs_commands_needs_the_permissions_of_that_alone => of_commands,
     the_permissions_of_the_page_are_those_that_calls_take_on_aws => on_aws,
     the_permissions_of_the_page_are_those_that_calls_take_on_google => on_google,
 }
@@ -158,6 +159,16 @@ fn is_permitted_to_a_plain_manifest(call: &ApiCall) -> bool {
         let mut all = needs
             .filter(|need| PLAIN.contains(&need.access.feature))
             .flat_map(gcp::Need::permissions);
+        all.any(|it| it == permission)
+    })
+}
+
+fn is_permitted_to_commands(call: &ApiCall) -> bool {
+    permits_on_google(call, |permission| {
+        let needs = gcp::NEEDS.iter();
+        let needs =
+            needs.filter(|it| it.access.feature == Feature::OneOffs || it.kind == "project");
+        let mut all = needs.flat_map(gcp::Need::permissions);
         all.any(|it| it == permission)
     })
 }
@@ -402,4 +413,20 @@ async fn of_parts(stage: &Stage) {
         run(stage, &only, cloud, Exit::Success).await;
         assert_serves(stage, cloud, 2).await;
     }
+}
+
+/// Beside the ledger's, which is in memory here, and the project's.
+async fn of_commands(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let beside = stage.beside("runner");
+    app_runner::want_plain(&beside, &Wanted::FIRST);
+    run(&beside, APPLY, "aws", Exit::Success).await;
+    hold_to(stage, &aws::policies(&[Feature::OneOffs])).await;
+    let seed = ["run", "idp", "--", "seed"];
+    for (stage, cloud) in [(stage, "aws"), (stage, "gcp"), (&beside, "aws")] {
+        stage.calls.allow_only(is_permitted_to_commands);
+        run(stage, &seed, cloud, Exit::Success).await;
+    }
+    beside.clear().await;
 }

@@ -412,6 +412,12 @@ async fn may_run(stage: &Stage) {
         let said = run(stage, &SEED, cloud, Exit::NotRun).await;
         says(&said, &["may run still"]);
         says(&said, &words);
+        let json = ["run", "idp", "--json", "--", "seed"];
+        let said = run(stage, &json, cloud, Exit::NotRun).await;
+        let errors = json_lines(&said).into_iter();
+        let errors: Vec<Value> = errors.filter(|it| it["event"] == "error").collect();
+        let kinds: Vec<&Value> = errors.iter().map(|it| &it["error"]["kind"]).collect();
+        assert_eq!(kinds, ["denied"], "{said}");
     }
     // It runs, a person wants it stopped, and that is refused.
     for (cloud, call, words) in [

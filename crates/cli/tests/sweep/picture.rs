@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_sdk_apprunner::types::{AutoScalingConfigurationStatus, Service, VpcConnectorStatus};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use regex_lite::Regex;
 use serde_json::Value;
@@ -47,6 +48,7 @@ async fn aws(lines: &mut Vec<String>, stage: &Stage) {
     let config = stage.aws().await;
     let versions = secrets(lines, &config).await;
     ecs(lines, &config, &versions).await;
+    app_runner(lines, &config, &versions).await;
     images(lines, &config).await;
     data(lines, &config).await;
     let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
@@ -100,6 +102,76 @@ async fn ecs(lines: &mut Vec<String>, config: &SdkConfig, versions: &Versions) {
             ));
         }
     }
+}
+
+/// What is active; what was deleted is listed for a while.
+async fn app_runner(lines: &mut Vec<String>, config: &SdkConfig, versions: &Versions) {
+    let client = aws_sdk_apprunner::Client::new(config);
+    let listed = client.list_services().send().await.expect("services");
+    for summary in listed.service_summary_list() {
+        let arn = summary.service_arn().unwrap_or_default();
+        let seen = client.describe_service().service_arn(arn).send().await;
+        let service = seen.expect("a service").service.expect("a service");
+        lines.push(app_runner_service(&service, versions));
+    }
+    let connectors = client.list_vpc_connectors().send().await;
+    for it in connectors.expect("connectors").vpc_connectors() {
+        if it.status() == Some(&VpcConnectorStatus::Active) {
+            let name = it.vpc_connector_name();
+            lines.push(format!("aws connector {name:?} {:?}", it.subnets()));
+        }
+    }
+    let scalings = client.list_auto_scaling_configurations();
+    let scalings = scalings.latest_only(false).send().await;
+    let scalings = scalings.expect("configurations");
+    for it in scalings.auto_scaling_configuration_summary_list() {
+        if it.status() == Some(&AutoScalingConfigurationStatus::Active) {
+            let name = it.auto_scaling_configuration_name();
+            lines.push(format!("aws scaling configuration {name:?}"));
+        }
+    }
+}
+
+fn app_runner_service(service: &Service, versions: &Versions) -> String {
+    let source = service.source_configuration();
+    let image = source.and_then(|it| it.image_repository());
+    let configuration = image.and_then(|it| it.image_configuration());
+    let variables = configuration.and_then(|it| it.runtime_environment_variables());
+    let variables: BTreeMap<_, _> = variables.into_iter().flatten().collect();
+    // The note of secrets' versions has their ids.
+    let told = variables.into_iter().map(|(name, value)| {
+        let pairs = value.split(' ').map(|pair| match pair.split_once('=') {
+            Some((name, id)) if versions.0.contains_key(id) => {
+                format!("{name}={}", versions.told(id))
+            }
+            _ => pair.to_owned(),
+        });
+        (name.clone(), pairs.collect::<Vec<_>>().join(" "))
+    });
+    let told: BTreeMap<_, _> = told.collect();
+    let secrets = configuration.and_then(|it| it.runtime_environment_secrets());
+    let secrets: BTreeMap<_, _> = secrets
+        .into_iter()
+        .flatten()
+        .map(|(name, arn)| (name, without_letters(arn)))
+        .collect();
+    let scaling = service.auto_scaling_configuration_summary();
+    let scaling = scaling.and_then(|it| it.auto_scaling_configuration_name());
+    let egress = service.network_configuration();
+    let egress = egress.and_then(|it| it.egress_configuration());
+    let connector = egress.and_then(|it| it.vpc_connector_arn());
+    let connector = connector.and_then(|arn| arn.split('/').nth(1));
+    format!(
+        "aws app runner service {} {} {:?} {told:?} {secrets:?} {scaling:?} {connector:?}",
+        service.service_name(),
+        service.status().as_str(),
+        image.map(|it| it.image_identifier()),
+    )
+}
+
+/// A secret's ARN without the letters of AWS's own choice at its end.
+fn without_letters(arn: &str) -> &str {
+    arn.rsplit_once('-').map_or(arn, |(name, _)| name)
 }
 
 async fn images(lines: &mut Vec<String>, config: &SdkConfig) {

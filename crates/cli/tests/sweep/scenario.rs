@@ -1,7 +1,9 @@
 //! The commands that are disturbed, and how each point is judged.
 
+use std::time::Duration;
+
 use deployer::Exit;
-use deployer_sandbox::runner::{Behaviour, Purpose};
+use deployer_sandbox::runner::{self, Behaviour, Purpose, Ran, Started};
 use regex_lite::Regex;
 
 use crate::clouds;
@@ -27,10 +29,18 @@ pub enum Scenario {
     DestroyWithData,
     /// A destroy that is answered by an apply.
     Anew,
+    /// A service of App Runner's with its connector and its scaling, whose migration runs by exec.
+    RunnerFirstApply,
+    /// Another image, scaling and network of it, with a migration that is a job.
+    RunnerUpdate,
+    RunnerRollback,
+    /// Of a second version that is never healthy.
+    RunnerUndo,
+    RunnerDestroy,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::FirstApply,
         Self::FirstApplyWithData,
         Self::FirstApplyWithKeys,
@@ -41,15 +51,61 @@ impl Scenario {
         Self::Destroy,
         Self::DestroyWithData,
         Self::Anew,
+        Self::RunnerFirstApply,
+        Self::RunnerUpdate,
+        Self::RunnerRollback,
+        Self::RunnerUndo,
+        Self::RunnerDestroy,
     ];
 
     /// Whether its command is tried on one cloud alone, or on both at once with `all`.
     pub fn is_tried_on(self, cloud: &str) -> bool {
         match self {
             Self::FirstApplyWithKeys => cloud == "all",
+            _ if self.is_on_app_runner() => cloud == "aws",
             Self::UpdateWithMigration | Self::Rollback | Self::Destroy => true,
             _ => cloud != "all",
         }
+    }
+
+    fn is_on_app_runner(self) -> bool {
+        matches!(
+            self,
+            Self::RunnerFirstApply
+                | Self::RunnerUpdate
+                | Self::RunnerRollback
+                | Self::RunnerUndo
+                | Self::RunnerDestroy
+        )
+    }
+
+    /// Writes a manifest of this scenario's.
+    fn want(self, stage: &Stage, wanted: &Wanted) {
+        stage.want(wanted);
+        if !self.is_on_app_runner() {
+            return;
+        }
+        let other_network = self == Self::RunnerUpdate && wanted.version == SECOND.version;
+        stage.edit(|manifest| {
+            let (aws, _) = manifest.split_once("[targets.gcp]").expect("a target");
+            let manifest = aws
+                .replace("command = [\"CMD\", \"/app\", \"healthcheck\"]\n", "")
+                .replace(
+                    "cluster = \"default\"\n",
+                    "runtime = \"app-runner\"\naccess_role = \"idp-access\"\n",
+                );
+            let manifest = match self {
+                Self::RunnerFirstApply => {
+                    let migrate = "[services.idp.migrate]\n";
+                    manifest.replace(migrate, &format!("{migrate}mode = \"exec\"\n"))
+                }
+                _ => manifest,
+            };
+            match other_network {
+                true => manifest.replace("e5f60002", "e5f60009"),
+                false => manifest,
+            }
+        });
     }
 
     fn before(self) -> Vec<Wanted> {
@@ -59,14 +115,23 @@ impl Scenario {
             ..first
         };
         match self {
-            Self::FirstApply | Self::FirstApplyWithData | Self::FirstApplyWithKeys => Vec::new(),
+            Self::FirstApply
+            | Self::FirstApplyWithData
+            | Self::FirstApplyWithKeys
+            | Self::RunnerFirstApply => Vec::new(),
             Self::UpdateWithMigration => vec![Wanted {
                 old_secret: true,
                 ..first
             }],
             // One more than it goes back to: typed twice, it would go there.
-            Self::Rollback => vec![first, SECOND, THIRD],
-            Self::Rotation | Self::Undo | Self::Destroy | Self::Anew => vec![first],
+            Self::Rollback | Self::RunnerRollback => vec![first, SECOND, THIRD],
+            Self::Rotation
+            | Self::Undo
+            | Self::Destroy
+            | Self::Anew
+            | Self::RunnerUpdate
+            | Self::RunnerUndo
+            | Self::RunnerDestroy => vec![first],
             Self::DestroyWithData => vec![data],
         }
     }
@@ -74,7 +139,11 @@ impl Scenario {
     fn wanted(self) -> Wanted {
         let first = Wanted::FIRST;
         match self {
-            Self::FirstApply | Self::Destroy | Self::Anew => first,
+            Self::FirstApply
+            | Self::Destroy
+            | Self::Anew
+            | Self::RunnerFirstApply
+            | Self::RunnerDestroy => first,
             Self::FirstApplyWithKeys => Wanted {
                 keys: true,
                 ..first
@@ -83,8 +152,12 @@ impl Scenario {
                 data: true,
                 ..first
             },
-            Self::UpdateWithMigration | Self::Undo => SECOND,
-            Self::Rollback => THIRD,
+            Self::UpdateWithMigration | Self::Undo | Self::RunnerUndo => SECOND,
+            Self::RunnerUpdate => Wanted {
+                replicas: 2,
+                ..SECOND
+            },
+            Self::Rollback | Self::RunnerRollback => THIRD,
             Self::Rotation => Wanted {
                 mail_password: "mail two",
                 ..first
@@ -98,10 +171,12 @@ impl Scenario {
             | Self::FirstApplyWithData
             | Self::FirstApplyWithKeys
             | Self::UpdateWithMigration
-            | Self::Rotation => APPLY,
-            Self::Undo => UNDO,
-            Self::Rollback => &["rollback", "--yes", "--no-verify"],
-            Self::Destroy | Self::DestroyWithData | Self::Anew => {
+            | Self::Rotation
+            | Self::RunnerFirstApply
+            | Self::RunnerUpdate => APPLY,
+            Self::Undo | Self::RunnerUndo => UNDO,
+            Self::Rollback | Self::RunnerRollback => &["rollback", "--yes", "--no-verify"],
+            Self::Destroy | Self::DestroyWithData | Self::Anew | Self::RunnerDestroy => {
                 &["destroy", "--yes", "--allow-data-loss", "all"]
             }
         }
@@ -110,7 +185,7 @@ impl Scenario {
     /// How the command ends when nothing disturbs it.
     fn ends(self) -> Exit {
         match self {
-            Self::Undo => Exit::RolledBack,
+            Self::Undo | Self::RunnerUndo => Exit::RolledBack,
             _ => Exit::Success,
         }
     }
@@ -119,7 +194,7 @@ impl Scenario {
     /// uses up a number, and Cloud Run keeps its revision.
     fn told_alike(self, picture: String) -> String {
         match self {
-            Self::Undo => {}
+            Self::Undo | Self::RunnerUndo => {}
             // What was not destroyed is not made anew: that it serves, and that nothing is left to
             // do, is all that is alike.
             Self::Anew => return String::new(),
@@ -152,7 +227,7 @@ const THIRD: Wanted = Wanted {
 const APPLY: &[&str] = &["apply", "--yes", "--no-verify"];
 const UNDO: &[&str] = &["apply", "--yes", "--no-verify", "--on-failure", "undo"];
 /// A killed process gives no lock back: the next one waits until the lease has ended.
-pub const LEASE_ENDS: std::time::Duration = std::time::Duration::from_secs(300);
+pub const LEASE_ENDS: Duration = Duration::from_secs(300);
 
 /// How it is disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,12 +276,13 @@ async fn disturb(
     point: Point,
 ) -> Result<End, String> {
     stage.write_image(3, "amd64");
+    stage.behave(healthy);
     for wanted in scenario.before() {
-        stage.want(&wanted);
+        scenario.want(stage, &wanted);
         expect(stage.run(APPLY, cloud).await, &[Exit::Success], "the stage")?;
     }
-    stage.want(&scenario.wanted());
-    if scenario == Scenario::Undo {
+    scenario.want(stage, &scenario.wanted());
+    if matches!(scenario, Scenario::Undo | Scenario::RunnerUndo) {
         let digest = stage.digest(scenario.wanted().version);
         stage.behave(move |started| Behaviour {
             healthy: started.digest != digest || started.purpose != Purpose::Serve,
@@ -234,6 +310,29 @@ async fn disturb(
         writes,
     })
 }
+
+/// Nothing is wrong with a container. One that waits for its migration ends with it; while none has
+/// begun, it says so when it is stopped.
+fn healthy(started: &Started) -> Behaviour {
+    if !started.command.iter().any(|word| word == WAITS) {
+        return Behaviour::usual(started.purpose);
+    }
+    Behaviour {
+        exit: None,
+        stopped: runner::Exit::with(209),
+        commands: Ran {
+            // As the runner prints them: its mark, the program's lines, its mark.
+            lines: vec!["{4}".to_owned()],
+            takes: Duration::from_secs(20),
+            last: vec!["{4} over".to_owned()],
+            ends: Some(runner::Exit::with(0)),
+        },
+        ..Behaviour::usual(started.purpose)
+    }
+}
+
+/// What a task has among its words that waits for its migration.
+const WAITS: &str = "deployer-migration";
 
 /// The disturbed command itself: it may fail, or succeed by trying again; only a killed one may say
 /// nothing.
@@ -285,13 +384,13 @@ async fn go_on(
 ) -> Result<(), String> {
     let done = matches!(ended, Ended::Exit(Exit::Success));
     match scenario {
-        Scenario::Destroy | Scenario::DestroyWithData => {
+        Scenario::Destroy | Scenario::DestroyWithData | Scenario::RunnerDestroy => {
             let again = stage.run(scenario.command(), cloud).await;
             return expect(again, &[Exit::Success], "the next destroy");
         }
         // The same words again: it goes back once. Whoever was told that it serves does not type
         // them.
-        Scenario::Rollback => {
+        Scenario::Rollback | Scenario::RunnerRollback => {
             if !done && !words.contains("is on hold") {
                 let again = stage.run(scenario.command(), cloud).await;
                 expect(again, &[Exit::Success], "the same rollback again")?;
@@ -299,7 +398,7 @@ async fn go_on(
             assert_serves(stage, cloud, 2).await;
         }
         // The same again has the same end. Then somebody mends the image.
-        Scenario::Undo => {
+        Scenario::Undo | Scenario::RunnerUndo => {
             let mut again = stage.run(scenario.command(), cloud).await;
             // A roll-out that Cloud Run still carries on is waited for. When it fails, this run has
             // changed nothing to put back.
@@ -314,7 +413,7 @@ async fn go_on(
         _ => {}
     }
     let settled = match scenario {
-        Scenario::Rollback => Exit::Held,
+        Scenario::Rollback | Scenario::RunnerRollback => Exit::Held,
         _ => Exit::Success,
     };
     let next = stage.run(APPLY, cloud).await;

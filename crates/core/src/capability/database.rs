@@ -31,6 +31,8 @@ pub struct DatabaseOutputs {
     /// `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require`, once the instance can be
     /// reached and user and database exist. In memory only.
     pub url: Output<SecretString>,
+    /// The host that the URL names, alone. In memory only.
+    pub host: Output<SecretString>,
     /// Which database it is, once it is there: another one for each that is made under its name.
     pub birth: Output<Birth>,
     /// The certificates that the server's one is signed by (PEM). `None` where the specification

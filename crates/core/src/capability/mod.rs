@@ -37,6 +37,6 @@ pub use runtime::{Revision, Runtime, Scope, ServiceInputs, ServiceOutputs};
 pub use secret_store::{SecretContent, SecretStore, SecretVersion};
 pub use secrets::{SecretStatus, Secrets};
 pub use services::{
-    Activation, Entrance, RecordedRelease, RevisionInfo, Services, Serving, ServingState,
+    Activation, Entrance, PutBack, RecordedRelease, RevisionInfo, Services, Serving, ServingState,
 };
 pub use store::{PasswordRule, StoreStatus};

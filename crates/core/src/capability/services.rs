@@ -149,6 +149,20 @@ pub struct Serving {
     pub state: ServingState,
     /// Where it is reached.
     pub url: Option<String>,
+    /// Set where a deployment failed, the cloud put back what served before it, and does not say
+    /// which of the two it describes: `wanted` may be either, and `traffic` is empty.
+    /// [`crate::history::settled`] settles it by what the ledger knows.
+    #[serde(skip)]
+    pub put_back: Option<PutBack>,
+}
+
+/// A deployment that failed, and of which nobody says whether it is what is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PutBack {
+    /// When it began, by the cloud's clock. `None` where the cloud does not say.
+    pub began: Option<Timestamp>,
+    /// When the deployment began that succeeded last. `None` where the cloud does not say.
+    pub served_since: Option<Timestamp>,
 }
 
 /// Whether what serves is settled.

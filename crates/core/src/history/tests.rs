@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -285,7 +286,45 @@ fn serving(state: ServingState, wanted: u32, traffic: &[(u32, u32)]) -> Serving 
         instances: None,
         state,
         url: None,
+        put_back: None,
     }
+}
+
+/// A cloud that does not say whether it describes what failed or what it put back.
+#[test]
+fn what_was_put_back_is_what_the_ledger_knows() {
+    let second = |seconds: i64| Timestamp::from_second(seconds).ok();
+    let mut releases = after(&[Apply(1), Apply(2)]);
+    for (release, at) in releases.iter_mut().zip([1_000, 2_000]) {
+        release.at = second(at).unwrap();
+    }
+    let failed = || ServingState::Failed("it failed".into());
+    let told = |releases: &[Release], wanted: u32, (began, since): (i64, i64)| {
+        let described = Serving {
+            put_back: Some(PutBack {
+                began: second(began),
+                served_since: second(since),
+            }),
+            ..serving(failed(), wanted, &[])
+        };
+        let settled = settled(described, releases);
+        let serves = settled.traffic.first().map(|(it, _)| it.0.clone());
+        (settled.state, serves)
+    };
+    let serves = |number: u32| Some(format!("idp:{number}"));
+    // The third failed, and stays described; or the second is described again.
+    assert_eq!(told(&releases, 3, (3_000, 1_800)), (failed(), serves(2)));
+    let put_back = told(&releases, 2, (3_000, 1_800));
+    assert_eq!(put_back, (ServingState::Ready, serves(2)));
+    // Going back to the first failed: what is described is a release, and does not serve.
+    assert_eq!(told(&releases, 1, (3_000, 1_800)), (failed(), serves(2)));
+    // Another hand deployed in between: nobody knows what served.
+    assert_eq!(told(&releases, 3, (3_000, 2_500)), (failed(), None));
+    assert_eq!(told(&[], 3, (3_000, 1_800)), (failed(), None));
+    // A run that left at once recorded what failed later; its clock is behind.
+    releases[1].detached = true;
+    assert_eq!(told(&releases, 2, (2_010, 800)), (failed(), serves(1)));
+    assert_eq!(told(&releases, 3, (3_000, 1_990)), (failed(), serves(2)));
 }
 
 #[test]

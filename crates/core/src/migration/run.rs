@@ -99,7 +99,12 @@ impl<J: Jobs> Run<'_, J> {
                 let started = self.begin(Nth::After(&found.id)).await?;
                 self.follow_new(&started).await
             }
-            State::Running(_) if self.jobs().repeats() => self.follow_new(&found).await,
+            // The start may have been answered with what an earlier one made.
+            State::Running(_)
+                if self.jobs().repeats() && !self.jobs().may_have_begun(&found.id).await =>
+            {
+                self.follow_new(&found).await
+            }
             State::Running(_) | State::Over(End::Succeeded | End::Failed(_)) => {
                 self.follow_earlier(&found.id).await
             }

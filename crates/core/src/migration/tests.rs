@@ -206,6 +206,17 @@ async fn one_that_cannot_be_attended_is_stopped_when_new_and_awaited_when_starte
         stage.run(Rerun::No).await.unwrap();
         assert!(!stage.world().calls.contains(&"stop"));
         assert_eq!((stage.made(), stage.ran()), (1, 1));
+
+        // The same when nothing tells that it was started before but the cloud.
+        let stage = Stage::new(cloud);
+        stage.world().takes = minutes(4);
+        stage.killed(WHILE_IT_RUNS).await;
+        stage.lose_ledger();
+        stage.world().unattended = true;
+        stage.clock.pass(minutes(1));
+        stage.run(Rerun::No).await.unwrap();
+        assert!(!stage.world().calls.contains(&"stop"));
+        assert_eq!((stage.made(), stage.ran()), (1, 1));
     }
 }
 

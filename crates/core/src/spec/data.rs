@@ -35,6 +35,9 @@ pub struct DatabaseSpec {
     pub password: String,
     /// The secret with the URL, by the manifest's names.
     pub url: String,
+    /// The secret with the host alone, by the manifest's names; `None` where nobody asks for it.
+    #[serde(default)]
+    pub host: Option<String>,
     /// How far a client verifies whom it talks to.
     #[serde(default)]
     pub sslmode: SslMode,

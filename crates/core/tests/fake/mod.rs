@@ -256,6 +256,8 @@ impl Database for &FakeCloud {
         let (name, class) = (&database.name, &database.class);
         let (url, birth) = self.instance(graph, data::Kind::Database, name, class, password);
         DatabaseOutputs {
+            // Nobody here wants it alone.
+            host: url.clone(),
             url,
             birth,
             authority: None,

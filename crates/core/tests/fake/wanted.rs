@@ -91,6 +91,7 @@ impl Wanted {
             user: "app".into(),
             password: "main-password".into(),
             url: "main-url".into(),
+            host: None,
             sslmode: SslMode::Require,
             authority: None,
             adopt: false,

@@ -56,6 +56,7 @@ pub(crate) struct Instance {
     pub(super) password: Value<SecretVersion>,
     pub(super) seen: Sight,
     pub(super) home: Output<Home>,
+    pub(super) host: Output<SecretString>,
     pub(super) birth: Output<Birth>,
     /// Where somebody asks for the server's authorities.
     pub(super) authority: Option<Output<SecretString>>,
@@ -351,12 +352,18 @@ impl Resource for Instance {
 
     fn publish(&self, actual: &Actual) {
         match shape::door(&actual.instance, self.shape.spec.sslmode) {
-            Some((host, sslmode)) => self.home.publish(Home {
-                host,
-                sslmode,
-                made: made(&actual.instance),
-            }),
-            None => self.home.withdraw(),
+            Some((host, sslmode)) => {
+                self.host.publish(host.clone().into());
+                self.home.publish(Home {
+                    host,
+                    sslmode,
+                    made: made(&actual.instance),
+                });
+            }
+            None => {
+                self.host.withdraw();
+                self.home.withdraw();
+            }
         }
         match super::birth(&actual.instance) {
             Some(birth) => self.birth.publish(birth),
@@ -373,6 +380,7 @@ impl Resource for Instance {
         // A new network gives it another address; another instance has everything anew.
         let anew = changes.iter().any(|change| is_anew(shape::effect(change)));
         if anew || changes.iter().any(|change| change.field == "network") {
+            self.host.withdraw();
             self.home.withdraw();
         }
         if anew {

@@ -50,7 +50,7 @@ impl Database for Composition<'_> {
     ) -> DatabaseOutputs {
         let env = self.env;
         let seen = Sight::of(&Calls::new(&self.project, &database.name));
-        let (home, birth, authority) = self.instance(graph, database, password, &seen);
+        let (home, ready) = self.instance(graph, database, password, &seen);
         let within = self.within(graph, database, &seen, &home);
         let name = format!("{}/{}", database.name, database.user);
         let address = Address::new(&self.project.target, user::KIND, name);
@@ -72,8 +72,9 @@ impl Database for Composition<'_> {
         });
         DatabaseOutputs {
             url,
-            birth,
-            authority,
+            host: ready.host,
+            birth: ready.birth,
+            authority: ready.authority,
         }
     }
 }
@@ -100,15 +101,19 @@ impl Composition<'_> {
         database: &DatabaseSpec,
         password: &Value<SecretVersion>,
         seen: &Sight,
-    ) -> (Output<Home>, Output<Birth>, Option<Output<SecretString>>) {
+    ) -> (Output<Home>, Ready) {
         let (env, section) = (self.env, &self.project.section);
         let own = section.databases.get(&database.key);
         let place = self.ground.of_database(&database.key);
         let names = self.project.names.clone();
         let address = Address::new(&self.project.target, instance::KIND, &database.name);
         let ownership = labels::ownership(env, database.adopt, &graph.past(&address));
-        let (home, birth) = (Output::of(&address), Output::of(&address));
-        let authority = database.authority.as_ref().map(|_| Output::of(&address));
+        let home = Output::of(&address);
+        let ready = Ready {
+            host: Output::of(&address),
+            birth: Output::of(&address),
+            authority: database.authority.as_ref().map(|_| Output::of(&address)),
+        };
         graph.resource(|inputs| instance::Instance {
             calls: Calls::new(&self.project, &database.name),
             address,
@@ -124,10 +129,11 @@ impl Composition<'_> {
             },
             seen: seen.clone(),
             home: home.clone(),
-            birth: birth.clone(),
-            authority: authority.clone(),
+            host: ready.host.clone(),
+            birth: ready.birth.clone(),
+            authority: ready.authority.clone(),
         });
-        (home, birth, authority)
+        (home, ready)
     }
 
     fn within(
@@ -160,6 +166,13 @@ pub(crate) struct Home {
     /// How far a client verifies whom it talks to, in PostgreSQL's word.
     sslmode: &'static str,
     made: String,
+}
+
+/// What an instance makes for others than its own database and user.
+struct Ready {
+    host: Output<SecretString>,
+    birth: Output<Birth>,
+    authority: Option<Output<SecretString>>,
 }
 
 /// The instance as it is seen while a plan reads: its own node, its database and its user ask at

@@ -38,6 +38,7 @@ fn shape() -> Shape {
             user: "idp".into(),
             password: "main-password".into(),
             url: "main-url".into(),
+            host: None,
             sslmode: SslMode::Require,
             authority: None,
             adopt: false,

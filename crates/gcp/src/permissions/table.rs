@@ -132,6 +132,8 @@ const OTHERS: &[Need] = &[
                 "run.jobs.get",
                 "run.jobs.list",
                 "run.operations.get",
+                "run.revisions.get",
+                "run.services.get",
                 "run.tasks.list",
             ],
             // "Authorization requires the following IAM permission on the specified resource
@@ -146,6 +148,17 @@ const OTHERS: &[Need] = &[
             ],
             roles: &["roles/logging.viewer", "roles/run.developer"],
             on: On::Project,
+        },
+    },
+    Need {
+        kind: "run's account",
+        noun: "the service account of the job of `deployer run`",
+        access: Access {
+            feature: Feature::OneOffs,
+            read: &[],
+            change: &["iam.serviceAccounts.actAs"],
+            roles: &["roles/iam.serviceAccountUser"],
+            on: On::RuntimeAccount,
         },
     },
     Need {

@@ -174,6 +174,7 @@ impl Services for Gcp {
             images,
             instances: None,
             url: service.url.clone().or(given),
+            put_back: None,
         }))
     }
 

@@ -46,6 +46,10 @@ pub struct Database {
     /// The secret with the URL that the app connects to; `NAME-url` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The secret with the host alone, a name or an address, for apps that take no URL; made where
+    /// this asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The secret with the user's password; `NAME-password` when absent. A new one is set at once:
     /// where instances still run with the one before it, they open no new connection until the same
     /// apply has rolled them over.
@@ -81,6 +85,7 @@ impl Default for Database {
             database: None,
             user: None,
             url: None,
+            host: None,
             password: None,
             sslmode: SslMode::Require,
             authority: None,

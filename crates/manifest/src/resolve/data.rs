@@ -92,6 +92,7 @@ impl Resolver<'_> {
             user: in_postgres(&names::POSTGRES_USER, &database.user),
             password: database.password_secret(key),
             url: database.url_secret(key),
+            host: database.host.clone(),
             sslmode: match database.sslmode {
                 SslMode::Require => spec::SslMode::Require,
                 SslMode::VerifyFull => spec::SslMode::VerifyFull,
@@ -210,6 +211,10 @@ impl Resolver<'_> {
             wanted.push((database.password_secret(key), PASSWORD));
             let url = SecretSource::DatabaseUrl(key.clone());
             wanted.push((database.url_secret(key), url));
+            if let Some(secret) = &database.host {
+                let host = SecretSource::DatabaseHost(key.clone());
+                wanted.push((secret.clone(), host));
+            }
             if let Some(secret) = self.database_authority(key, database) {
                 let authority = SecretSource::DatabaseAuthority(key.clone());
                 wanted.push((secret, authority));

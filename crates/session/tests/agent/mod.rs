@@ -41,6 +41,11 @@ pub struct Agent {
     pub opened: serde_json::Value,
 }
 
+/// The pause of who is answered at the first try.
+pub async fn never(_: Duration) {
+    panic!("nothing is tried again");
+}
+
 /// A session and its other side.
 pub async fn pair() -> (Session, Agent) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -61,7 +66,7 @@ pub async fn pair() -> (Session, Agent) {
         let opened = serde_json::from_str(&opened).unwrap();
         Agent { socket, opened }
     };
-    let (session, agent) = tokio::join!(Session::open(&endpoint), accept);
+    let (session, agent) = tokio::join!(Session::open(&endpoint, never), accept);
     (session.unwrap(), agent)
 }
 

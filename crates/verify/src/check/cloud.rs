@@ -57,6 +57,7 @@ mod tests {
             instances,
             state: ServingState::Ready,
             url: None,
+            put_back: None,
         };
         assert!(judge(&serving(Some((2, 2)))).is_ok());
         // Cloud Run does not count: it starts one for a request.

@@ -197,6 +197,7 @@ pub fn serving() -> Serving {
         instances: Some((2, 2)),
         state: ServingState::Ready,
         url: None,
+        put_back: None,
     }
 }
 

@@ -111,6 +111,7 @@ fn is_a_consequence(address: &Address, field: &str) -> bool {
     let kind = address.kind.as_str();
     match kind {
         "ecs.service" => ["task_definition", "rollout"].contains(&field),
+        "app_runner.service" => field == "rollout",
         "run.service" => field == "serving",
         _ if kind.ends_with(".image") || kind.ends_with(".migration") => true,
         _ => ["database", "migration"].contains(&field) && kind == "run.job",

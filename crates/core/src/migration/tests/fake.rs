@@ -306,6 +306,13 @@ impl Jobs for Fake {
         }
     }
 
+    /// Whatever was not made at this very moment.
+    async fn may_have_begun(&self, id: &str) -> bool {
+        let world = self.world();
+        let mut executions = world.executions.iter();
+        executions.any(|made| made.id == id && made.at < self.now())
+    }
+
     fn is_of_another_service(&self, ticket: &str) -> bool {
         ticket.split('/').next() != Some(self.program)
     }

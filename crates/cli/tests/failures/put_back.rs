@@ -1,0 +1,126 @@
+//! App Runner after an update that failed: it may go on describing what failed, while what served
+//! before serves.
+
+use std::time::Duration;
+
+use aws_sdk_apprunner::types::Service;
+use deployer::Exit;
+use deployer_sandbox::runner::Behaviour;
+use serde_json::{Value, json};
+
+use crate::app_runner::{PLAN, SETTLED, client, operations, serving, there, want_plain};
+use crate::in_process::stage::{Stage, Wanted};
+use crate::run::{SEED, seed, started};
+use crate::{APPLY, SECOND, assert_serves, run, says, unhealthy};
+
+crate::tests! {
+    a_failed_update_that_stays_described_is_deployed_again => stays_described,
+    what_serves_after_a_failed_update_is_what_was_put_back => serves_on,
+    a_rollback_that_failed_and_stays_described_is_deployed_again => rolls_back_again,
+    what_another_hand_deployed_before_a_failed_update_is_not_told_as_ours => nobody_knows,
+}
+
+/// Where App Runner goes on describing what failed to deploy, a plan says that it failed.
+async fn stays_described(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.sandbox.set_failed_updates_stay(true);
+    stage.behave(unhealthy);
+    want_plain(stage, &SECOND);
+    run(stage, APPLY, "aws", Exit::RolledBack).await;
+    let image = |service: &Service| {
+        let source = service.source_configuration()?;
+        let image = source.image_repository()?.image_identifier();
+        Some(image.to_owned())
+    };
+    let described = image(&there(stage).await).expect("an image");
+    assert!(described.ends_with(&stage.digest(2)), "{described}");
+    let said = run(stage, PLAN, "aws", Exit::Changes).await;
+    says(&said, &["rollout", "ROLLBACK_SUCCEEDED", "-> sound"]);
+    let before = operations(stage).await.len();
+    // It fails once more, and is told once more.
+    run(stage, APPLY, "aws", Exit::RolledBack).await;
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_eq!(operations(stage).await.len(), before + 2);
+    let started = stage.containers.started();
+    let last = serving(&started).pop().expect("it was started");
+    assert_eq!(last.digest, stage.digest(2));
+    assert_serves(stage, "aws", 2).await;
+    run(stage, PLAN, "aws", Exit::Success).await;
+}
+
+/// App Runner describes what failed: whoever asks what serves is answered by the last release.
+async fn serves_on(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.sandbox.set_failed_updates_stay(true);
+    stage.behave(unhealthy);
+    want_plain(stage, &SECOND);
+    let said = run(stage, APPLY, "aws", Exit::RolledBack).await;
+    says(&said, &["still serves r1"]);
+    assert_serves(stage, "aws", 1).await;
+    let said = run(stage, &["status"], "aws", Exit::Untrue).await;
+    says(&said, &["ROLLBACK_SUCCEEDED"]);
+    let said = run(stage, &["releases"], "aws", Exit::Success).await;
+    says(&said, &["r1"]);
+    assert!(!said.contains("no release says so"), "{said}");
+    // A command runs with what serves.
+    seed(stage, 0, Duration::from_secs(20), &[]);
+    run(stage, &SEED, "aws", Exit::Success).await;
+    let ran = started(stage);
+    let digests: Vec<&str> = ran.iter().map(|it| it.digest.as_str()).collect();
+    assert_eq!(digests, [stage.digest(1)]);
+    // What is undone was failing before: nothing is put back, and nothing is called so.
+    stage.behave(unhealthy);
+    let undo: &[&str] = &["apply", "--yes", "--no-verify", "--on-failure", "undo"];
+    run(stage, undo, "aws", Exit::RolledBack).await;
+    assert_serves(stage, "aws", 1).await;
+}
+
+/// The configuration of the release is described, and what came after it serves.
+async fn rolls_back_again(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    want_plain(stage, &SECOND);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    stage.sandbox.set_failed_updates_stay(true);
+    stage.behave(unhealthy);
+    let back: &[&str] = &["rollback", "--yes", "--no-verify"];
+    run(stage, back, "aws", Exit::RolledBack).await;
+    assert_serves(stage, "aws", 2).await;
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    let before = operations(stage).await.len();
+    run(stage, back, "aws", Exit::Success).await;
+    assert_eq!(operations(stage).await.len(), before + 1);
+    let started = stage.containers.started();
+    let last = serving(&started).pop().expect("it was started");
+    assert_eq!(last.digest, stage.digest(1));
+    assert_serves(stage, "aws", 1).await;
+}
+
+/// Its configuration is in no ledger, and App Runner describes another one.
+async fn nobody_knows(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let there = there(stage).await;
+    let mut instance = there.instance_configuration().expect("a size").clone();
+    (instance.cpu, instance.memory) = (Some("2048".into()), Some("4096".into()));
+    let update = client(stage).await.update_service();
+    let update = update
+        .service_arn(there.service_arn())
+        .instance_configuration(instance);
+    update.send().await.expect("it is changed");
+    stage.time.pass(SETTLED).await;
+    stage.sandbox.set_failed_updates_stay(true);
+    stage.behave(unhealthy);
+    want_plain(stage, &SECOND);
+    run(stage, APPLY, "aws", Exit::RolledBack).await;
+    let said = run(stage, &["status", "--json"], "aws", Exit::Untrue).await;
+    let document: Value = serde_json::from_str(&said).expect("JSON");
+    let serving = &document[0]["serving"];
+    assert_eq!(serving["traffic"], json!([]), "{serving:#}");
+    stage.behave(|started| Behaviour::usual(started.purpose));
+    run(stage, APPLY, "aws", Exit::Success).await;
+    assert_serves(stage, "aws", 2).await;
+}
