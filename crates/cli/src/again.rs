@@ -8,7 +8,8 @@ use std::path::Path;
 use deployer_core::address::CloudName;
 use deployer_core::compose::Part;
 
-use crate::args::{Global, MANIFEST, Which};
+use crate::args::{Global, Which};
+use crate::whereabouts::MANIFEST;
 
 tokio::task_local! {
     /// What the command that runs works on.

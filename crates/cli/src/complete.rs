@@ -7,39 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap_complete::engine::CompletionCandidate;
-use clap_complete::env::Shells;
 use deployer_core::address::{Address, CloudName, Target};
-use deployer_core::error::{Error, Result};
 use deployer_core::ledger::Ledger;
 use deployer_manifest::{Inputs, Loaded};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 
-use crate::args::MANIFEST;
-use crate::exit::Exit;
 use crate::system::SystemClock;
-
-/// Names the shell that asks: the script sets it.
-const VARIABLE: &str = "COMPLETE";
-
-/// Prints the script of a shell.
-pub fn script(shell: clap_complete::Shell) -> Result<Exit> {
-    let cannot = |error: std::io::Error| {
-        Error::internal("cannot write the completion script").because(error)
-    };
-    let mut text = Vec::new();
-    let name = shell.to_string();
-    let shells = Shells::builtins();
-    let Some(completer) = shells.completer(&name) else {
-        return Err(Error::input(format!("there are no completions for {name}")));
-    };
-    completer
-        .write_registration(VARIABLE, "deployer", "deployer", "deployer", &mut text)
-        .map_err(cannot)?;
-    out!("{}", String::from_utf8_lossy(&text));
-    Ok(Exit::Success)
-}
+use crate::whereabouts::{self, MANIFEST};
 
 /// The services of the manifest.
 pub fn services() -> Vec<CompletionCandidate> {
@@ -136,7 +112,7 @@ impl Typed {
 /// The usual manifest, as every command finds it.
 fn above(folder: &Path) -> PathBuf {
     match folder.as_os_str().is_empty() {
-        true => crate::whereabouts::usual(),
+        true => whereabouts::usual(),
         false => PathBuf::from(MANIFEST),
     }
 }

@@ -211,7 +211,7 @@ async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> 
         Command::Man(args) => command::man::run(args),
         Command::Show(args) => command::show::run(global, args),
         Command::Sandbox(command) => command::sandbox::run(global, command).await,
-        Command::Completions { shell } => complete::script(*shell),
+        Command::Completions { shell } => command::completions::run(*shell),
         Command::Check => command::check::run(global),
         Command::Env(EnvCommand::List) => command::env::list(global, surroundings).await,
         command => match session::load(global) {

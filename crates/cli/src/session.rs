@@ -1,7 +1,7 @@
 //! One command's view of the world: the manifest, the targets asked for, their callers and ledgers.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::logins::Logins;
 use crate::machine;
 use crate::system::{Stop, StopWords, Surroundings};
 use crate::view;
-use crate::whereabouts;
+use crate::whereabouts::{self, MANIFEST};
 
 /// Every single call to a cloud ends after this; shorter than what a lease keeps in hand
 /// ([`deployer_core::ledger`]).
@@ -415,9 +415,19 @@ impl Session {
 
 /// The environment's first settings, from flags and variables.
 pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
-    let manifest = whereabouts::manifest(global);
-    whereabouts::tell(global, &manifest);
-    load_of(global, manifest, global.env.clone())
+    load_of(global, manifest(global), global.env.clone())
+}
+
+/// The path of the manifest, which is said where it is not plain: it was found in a folder above.
+pub fn manifest(global: &Global) -> PathBuf {
+    if let Some(named) = &global.manifest {
+        return named.clone();
+    }
+    let found = whereabouts::usual();
+    if found != Path::new(MANIFEST) && !global.json && !global.quiet {
+        sayln!("manifest: {}", found.display());
+    }
+    found
 }
 
 /// The same of this manifest and environment.

@@ -1,23 +1,16 @@
-//! Finds the manifest: where it was named, else in the current folder or in one above, up to the
+//! Finds the manifest that nobody names: in the current folder or in one above, up to the
 //! root of the repository.
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::args::{Global, MANIFEST};
+/// What a manifest is called where nobody names another.
+pub const MANIFEST: &str = "deployer.toml";
 
 /// What the root of a repository holds.
 const ROOTS: [&str; 3] = [".git", ".hg", ".jj"];
 
-/// The manifest's path, relative to the current folder unless it was named otherwise. One that is
-/// nowhere is looked for here.
-pub fn manifest(global: &Global) -> PathBuf {
-    match &global.manifest {
-        Some(named) => named.clone(),
-        None => usual(),
-    }
-}
-
-/// Where a manifest is that nobody names.
+/// Where a manifest is that nobody names, relative to the current folder. One that is nowhere is
+/// looked for here.
 pub fn usual() -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
     let above = levels(&here).unwrap_or_default();
@@ -32,14 +25,6 @@ fn levels(here: &Path) -> Option<usize> {
     let root = here.ancestors().position(is_root).unwrap_or(0);
     let mut folders = here.ancestors().take(root + 1);
     folders.position(|folder| folder.join(MANIFEST).is_file())
-}
-
-/// Says which manifest it is where that is not plain: it was found above.
-pub fn tell(global: &Global, manifest: &Path) {
-    let found_above = global.manifest.is_none() && manifest != Path::new(MANIFEST);
-    if found_above && !global.json && !global.quiet {
-        sayln!("manifest: {}", manifest.display());
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::args::Global;
 use crate::exit::Exit;
-use crate::{print_problems, session, view, whereabouts};
+use crate::{print_problems, session, view};
 
 /// What was found of one environment.
 struct Checked {
@@ -43,8 +43,7 @@ fn count(number: usize, what: &str) -> String {
 
 /// Checks every environment, or the one of `--env`; ends with 64 when one of them has a fault.
 pub fn run(global: &Global) -> Result<Exit> {
-    let manifest = whereabouts::manifest(global);
-    whereabouts::tell(global, &manifest);
+    let manifest = session::manifest(global);
     let environments = match deployer_manifest::environments(&manifest) {
         Ok(environments) => environments,
         Err(problems) => {

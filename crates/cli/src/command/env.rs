@@ -12,10 +12,10 @@ use serde_json::json;
 
 use crate::args::Global;
 use crate::exit::Exit;
+use crate::print_problems;
 use crate::session::{self, Session};
 use crate::system::Surroundings;
 use crate::view::{self, foreign};
-use crate::{print_problems, whereabouts};
 
 /// One environment on one target.
 struct Row {
@@ -29,8 +29,7 @@ struct Row {
 
 /// Lists the environments with their targets and the last run on each. Writes nothing.
 pub async fn list(global: &Global, surroundings: Surroundings) -> Result<Exit> {
-    let manifest = whereabouts::manifest(global);
-    whereabouts::tell(global, &manifest);
+    let manifest = session::manifest(global);
     let known = match deployer_manifest::environments(&manifest) {
         Ok(known) => known,
         Err(problems) => {

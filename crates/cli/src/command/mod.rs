@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod check;
+pub mod completions;
 pub mod config;
 pub mod destroy;
 pub mod env;
