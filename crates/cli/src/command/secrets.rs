@@ -197,13 +197,13 @@ fn tell(global: &Global, place: &Place, key: &str, put: Option<SecretVersion>) {
     let cloud = place.name();
     match put {
         None if global.json => {}
-        None => sayln!("{cloud}: `{key}` has that value already"),
+        None => outln!("{cloud}: `{key}` has that value already"),
         Some(version) if global.json => {
             view::json_line(&json!({
                 "event": "secret_set", "cloud": cloud, "secret": key, "version": version,
             }));
         }
-        Some(version) => sayln!("{cloud}: `{key}` is version {} now", version.version),
+        Some(version) => outln!("{cloud}: `{key}` is version {} now", version.version),
     }
 }
 
@@ -212,8 +212,9 @@ fn tell(global: &Global, place: &Place, key: &str, put: Option<SecretVersion>) {
 /// about to be refused, is not noted.
 async fn remember(journals: &Journals, place: &Place, secret: &SecretSpec) -> Result<()> {
     let mut graph = Graph::new();
-    let store = place.cloud.secrets();
-    store.secret(&mut graph, &place.env, secret, SecretContent::Keep);
+    let provider = place.cloud.provider(&place.env);
+    provider.secret(&mut graph, secret, SecretContent::Keep);
+    drop(provider);
     let Some((_, entry)) = graph.iter().next() else {
         return Ok(());
     };
