@@ -27,6 +27,11 @@ const ONLY: &[(&str, &str, &str)] = &[
     ("aws", "app_runner/one_off.rs", "Google has one runtime"),
     ("aws", "app_runner/operate.rs", "Google has one runtime"),
     ("aws", "app_runner/operations.rs", "Google has one runtime"),
+    (
+        "aws",
+        "app_runner/printed.rs",
+        "lines of Cloud Run say of which revision they are",
+    ),
     ("aws", "app_runner/scaling.rs", "Google has one runtime"),
     ("aws", "app_runner/service.rs", "Google has one runtime"),
     ("aws", "app_runner/shape.rs", "Google has one runtime"),
@@ -176,6 +181,11 @@ const ONLY: &[(&str, &str, &str)] = &[
         "aws",
         "runtime/lookup.rs",
         "Cloud Run describes one service a call",
+    ),
+    (
+        "aws",
+        "runtime/printed.rs",
+        "lines of Cloud Run say of which revision they are",
     ),
     ("aws", "runtime/refusals.rs", "hints.rs has Google's"),
     (

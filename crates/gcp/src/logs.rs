@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deployer_core::capability::{LogLine, Logs};
+use deployer_core::capability::{LinesOf, LogLine, Logs};
 use deployer_core::error::Result;
 use deployer_core::spec::ServiceSpec;
 use google_cloud_logging_v2::model::LogEntry;
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::Gcp;
 use crate::error;
+use crate::paths::short;
 use crate::project::Project;
 use crate::secret_store::moment;
 
@@ -23,16 +24,43 @@ impl Logs for Gcp {
     async fn lines(
         &self,
         service: &ServiceSpec,
+        of: LinesOf<'_>,
         since: Timestamp,
         limit: usize,
     ) -> Result<Vec<LogLine>> {
-        let filter = format!(
-            "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{}\" \
-             AND resource.labels.location=\"{}\" AND timestamp>=\"{since}\"",
-            service.name, self.project.target.region
-        );
+        let (name, region) = (&service.name, &self.project.target.region);
+        let printed = match of {
+            LinesOf::Service => of_service(name, region),
+            LinesOf::Release(release) => of_revision(name, region, &release.revision.0),
+            LinesOf::Execution(id) => of_execution(id),
+        };
+        let filter = format!("{printed} AND timestamp>=\"{since}\"");
         newest(&self.project, &filter, limit).await
     }
+}
+
+/// The labels of the resource `cloud_run_revision` ("Monitored resource types", Cloud Logging).
+fn of_service(service: &str, region: &str) -> String {
+    format!(
+        "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{service}\" \
+         AND resource.labels.location=\"{region}\""
+    )
+}
+
+fn of_revision(service: &str, region: &str, revision: &str) -> String {
+    let (service, revision) = (of_service(service, region), short(revision));
+    format!("{service} AND resource.labels.revision_name=\"{revision}\"")
+}
+
+/// What one execution of a job printed, by its name in full. The resource `cloud_run_job` has no
+/// label for it; each entry has one of its own.
+pub(crate) fn of_execution(id: &str) -> String {
+    let job = id.split('/').rev().nth(2).unwrap_or_default();
+    format!(
+        "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"{job}\" \
+         AND labels.\"run.googleapis.com/execution_name\"=\"{}\"",
+        short(id)
+    )
 }
 
 /// What containers print and what Cloud Run says of them: a busy service has many more entries of
@@ -146,6 +174,24 @@ mod tests {
     use google_cloud_wkt::Timestamp as Moment;
 
     use super::*;
+
+    #[test]
+    fn lines_are_those_of_a_service_of_one_revision_or_of_one_execution() {
+        assert_eq!(
+            of_revision(
+                "idp",
+                "r",
+                "projects/p/locations/r/services/idp/revisions/idp-00002-x"
+            ),
+            "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"idp\" \
+             AND resource.labels.location=\"r\" AND resource.labels.revision_name=\"idp-00002-x\""
+        );
+        assert_eq!(
+            of_execution("projects/p/locations/r/jobs/idp-migrate/executions/idp-migrate-7"),
+            "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"idp-migrate\" \
+             AND labels.\"run.googleapis.com/execution_name\"=\"idp-migrate-7\""
+        );
+    }
 
     #[test]
     fn only_what_containers_print_and_cloud_run_says_of_them_is_asked_for() {

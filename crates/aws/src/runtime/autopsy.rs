@@ -7,10 +7,9 @@ use deployer_core::capability::{Autopsy, LogLine, StoppedContainer, StoppedInsta
 use deployer_core::spec::ServiceSpec;
 use jiff::Timestamp;
 
-use super::definition::STREAM_PREFIX;
 use super::lookup::describe;
 use super::task_definition::WithTags;
-use super::{Names, rollout};
+use super::{Names, printed, rollout};
 use crate::client::Clients;
 
 /// How many stopped tasks an explanation names.
@@ -196,7 +195,7 @@ pub(super) async fn last_lines(clients: &Clients, names: &Names, task: &str) -> 
 }
 
 async fn last_log(clients: &Clients, names: &Names, task: &str) -> Vec<LogLine> {
-    let stream = format!("{STREAM_PREFIX}/{}/{}", names.container, task_id(task));
+    let stream = printed::stream_of(names, task);
     let answer = clients
         .logs
         .get_log_events()

@@ -14,17 +14,18 @@ use deployer_core::ours::Past;
 use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, SecretUse, ServiceSpec};
 use jiff::Timestamp;
 
-use super::definition::{Blueprint, PORT, Pins, STREAM_PREFIX};
+use super::definition::{Blueprint, PORT, Pins};
 use super::definition_read::container_of;
 use super::jobs::{Own, Program, Tasks, Where};
 use super::lookup::describe;
 use super::task_definition::{TASK_DEFINITION, TaskDefinition, WithTags, describe_revision, short};
-use super::{Names, autopsy, family};
+use super::{Names, autopsy, family, printed};
 use crate::app_runner;
 use crate::app_runner::one_off::Runs;
 use crate::client::Clients;
 use crate::error::{Refusal, Told};
 use crate::ground::{Ground, Roles, TaskRole};
+use crate::logs::Streams;
 use crate::{logs, tags};
 
 /// See [`deployer_core::capability::Services::one_offs`].
@@ -258,11 +259,8 @@ fn bare(blueprint: Blueprint) -> Blueprint {
 }
 
 impl Tasks {
-    /// The log stream of a task's container: `PREFIX/CONTAINER/TASK` ("Send Amazon ECS logs to
-    /// CloudWatch", ECS Developer Guide, `awslogs-stream-prefix`).
     fn stream(&self, id: &str) -> String {
-        let task = autopsy::task_id(id);
-        format!("{STREAM_PREFIX}/{}/{task}", self.names.container)
+        printed::stream_of(&self.names, id)
     }
 }
 
@@ -314,7 +312,7 @@ impl OneOffs for Tasks {
     }
 
     async fn lines(&self, id: &str, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
-        let stream = Some(vec![self.stream(id)]);
+        let stream = Streams::Named(vec![self.stream(id)]);
         logs::read(&self.clients, &self.names.log_group, stream, since, limit).await
     }
 

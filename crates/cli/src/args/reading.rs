@@ -35,9 +35,15 @@ pub struct LogsArgs {
     /// Go on printing as lines come
     #[arg(short = 'F', long)]
     pub follow: bool,
-    /// How far back: `30s`, `10m`, `2h`, `1d`
-    #[arg(long, default_value = "10m", value_parser = duration::parse)]
-    pub since: Duration,
+    /// Only what this release prints, as `rollback --to` names one
+    #[arg(long, value_name = "REV", add = ArgValueCandidates::new(complete::releases))]
+    pub release: Option<String>,
+    /// Only what the last migration printed, that of `--release` if given
+    #[arg(long)]
+    pub migration: bool,
+    /// How far back: `30s`, `10m`, `2h`, `1d`; default: `10m`, and all of a migration
+    #[arg(long, value_parser = duration::parse)]
+    pub since: Option<Duration>,
     /// At most so many lines of the past
     #[arg(long, default_value_t = 200)]
     pub lines: usize,

@@ -1,22 +1,27 @@
 //! `deployer logs`: what the containers print, from every target, in the order of time.
 
+mod printed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
 use deployer_core::capability::LogLine;
 use deployer_core::engine::Interrupt;
-use deployer_core::error::{Error, Result};
+use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Release;
+use deployer_core::spec::ServiceSpec;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::args::{Global, LogsArgs};
+use crate::duration;
 use crate::exit::Exit;
 use crate::mask::Mask;
-use crate::session::Session;
+use crate::session::{Place, Session};
 use crate::tail::Seen;
 use crate::view;
+use printed::Chosen;
 
 /// Between two looks with `--follow`.
 const LOOK: Duration = Duration::from_secs(2);
@@ -29,57 +34,60 @@ const PINNED: usize = 20;
 /// missed.
 const AT_ONCE: usize = 100_000;
 
+/// How far back is looked where nobody says it.
+const USUAL: Duration = Duration::from_secs(10 * 60);
+
+/// One printer: a service on a target, and which of its lines are asked for.
+struct Printer<'a> {
+    place: &'a Place,
+    key: String,
+    service: &'a ServiceSpec,
+    chosen: Chosen,
+    seen: Seen,
+}
+
+impl Printer<'_> {
+    /// The lines that were not printed yet.
+    async fn fresh(&mut self, most: usize) -> Result<Vec<LogLine>> {
+        let of = self.chosen.lines();
+        let since = self.seen.next_since();
+        let limit = if self.seen.any { AT_ONCE } else { most };
+        let logs = self.place.cloud.logs();
+        let found = logs.lines(self.service, of, since, limit).await?;
+        // What the limit cut off is not to come later.
+        if !self.seen.any && found.len() >= limit {
+            self.seen.floor = found.first().map_or(self.seen.floor, |line| line.at);
+        }
+        Ok(self.seen.fresh(found))
+    }
+}
+
 /// Prints lines, and goes on with `--follow` until somebody stops it.
 pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<Exit> {
-    let services = match args.services.as_slice() {
-        [] => session.services(None)?,
-        named => {
-            let mut services = Vec::new();
-            for name in named {
-                services.extend(session.services(Some(name))?);
-            }
-            services.sort();
-            services.dedup();
-            services
-        }
-    };
+    let services = services(&session, args)?;
     let now = session.clock.now();
-    let start = now.checked_sub(args.since).map_err(|error| {
+    let start = now.checked_sub(args.since.unwrap_or(USUAL));
+    let start = start.map_err(|error| {
         Error::input("--since reaches back further than time does").because(error)
     })?;
-    let mut seen: BTreeMap<(CloudName, String), Seen> = BTreeMap::new();
+    let mut printers = printers(&session, &services, args, start).await?;
     let stop = match args.follow {
         true => Some(session.stop()?),
         false => None,
     };
-    let mut masks = Masks::new(args.unmasked, start);
+    let earliest = printers.iter().map(|printer| printer.seen.floor).min();
+    let releases = printers
+        .iter()
+        .filter_map(|it| Some((it.place.name(), it.chosen.release()?)));
+    let releases: Vec<_> = releases.map(|(cloud, it)| (cloud, it.clone())).collect();
+    let mut masks = Masks::new(args.unmasked, earliest.unwrap_or(start), releases);
     loop {
         let mut lines = Vec::new();
         masks.renew(&session, &services).await;
-        for place in &session.places {
-            for key in &services {
-                let Some(service) = place.env.services.get(key) else {
-                    continue;
-                };
-                let seen = seen
-                    .entry((place.name(), key.clone()))
-                    .or_insert_with(|| Seen::from(start));
-                let limit = if seen.any { AT_ONCE } else { args.lines };
-                let found = place
-                    .cloud
-                    .logs()
-                    .lines(service, seen.next_since(), limit)
-                    .await?;
-                // What the limit cut off is not to come later.
-                if !seen.any && found.len() >= limit {
-                    seen.floor = found.first().map_or(seen.floor, |line| line.at);
-                }
-                lines.extend(
-                    seen.fresh(found)
-                        .into_iter()
-                        .map(|line| (place.name(), key.clone(), line)),
-                );
-            }
+        for printer in &mut printers {
+            let fresh = printer.fresh(args.lines).await?;
+            let of_it = |line| (printer.place.name(), printer.key.clone(), line);
+            lines.extend(fresh.into_iter().map(of_it));
         }
         lines.sort_by_key(|(_, _, line)| line.at);
         for (cloud, service, line) in lines {
@@ -98,6 +106,82 @@ pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<E
     }
 }
 
+fn services(session: &Session, args: &LogsArgs) -> Result<Vec<String>> {
+    if args.services.is_empty() {
+        return session.services(None);
+    }
+    let mut services = Vec::new();
+    for name in &args.services {
+        services.extend(session.services(Some(name))?);
+    }
+    services.sort();
+    services.dedup();
+    Ok(services)
+}
+
+/// Who prints what is asked for, on every target. Says where there is nothing of it.
+///
+/// Errors: input, when there is nothing of it anywhere.
+async fn printers<'a>(
+    session: &'a Session,
+    services: &[String],
+    args: &LogsArgs,
+    start: Timestamp,
+) -> Result<Vec<Printer<'a>>> {
+    let (mut printers, mut missing) = (Vec::new(), Vec::new());
+    for place in &session.places {
+        for key in services {
+            let Some(service) = place.env.services.get(key) else {
+                continue;
+            };
+            let chosen = match printed::choose(place, key, args).await {
+                Ok(chosen) => chosen,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    missing.push(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let began = chosen.began().filter(|_| args.since.is_none());
+            let seen = Seen::from(began.unwrap_or(start));
+            let printer = Printer {
+                place,
+                key: key.clone(),
+                service,
+                chosen,
+                seen,
+            };
+            tell_untold(&printer, session.clock.now());
+            printers.push(printer);
+        }
+    }
+    if printers.is_empty() && !missing.is_empty() {
+        let error = missing.remove(0);
+        let error = Error::input(error.to_string());
+        return Err(error.hint("`deployer releases` lists what there is"));
+    }
+    for error in missing {
+        sayln!("{error}");
+    }
+    Ok(printers)
+}
+
+/// Says from when on the cloud cannot tell any more which lines are of the release.
+fn tell_untold(printer: &Printer<'_>, now: Timestamp) {
+    let logs = printer.place.cloud.logs();
+    let Some(told) = logs.tells_revisions_for(printer.service) else {
+        return;
+    };
+    let reaches = printer.seen.floor < now.checked_sub(told).unwrap_or(now);
+    if printer.chosen.is_release() && reaches {
+        sayln!(
+            "{}: which release an instance is of is told for {} after it stopped: lines of older ones are not among these",
+            printer.place.name(),
+            duration::age(told)
+        );
+    }
+}
+
 /// What is hidden in the lines of each target.
 struct Masks {
     /// Whether lines are shown as they are.
@@ -106,17 +190,20 @@ struct Masks {
     start: Timestamp,
     read: Option<Timestamp>,
     masks: BTreeMap<CloudName, Mask>,
+    /// The releases whose lines are asked for, whenever they ran.
+    asked: Vec<(CloudName, Release)>,
     /// Of which targets people were told that not all is hidden.
     told: BTreeSet<CloudName>,
 }
 
 impl Masks {
-    fn new(off: bool, start: Timestamp) -> Self {
+    fn new(off: bool, start: Timestamp, asked: Vec<(CloudName, Release)>) -> Self {
         Self {
             off,
             start,
             read: None,
             masks: BTreeMap::new(),
+            asked,
             told: BTreeSet::new(),
         }
     }
@@ -131,7 +218,11 @@ impl Masks {
         }
         self.read = Some(now);
         for place in &session.places {
-            let mut releases = Vec::new();
+            let asked = self
+                .asked
+                .iter()
+                .filter(|(cloud, _)| *cloud == place.name());
+            let mut releases: Vec<Release> = asked.map(|(_, it)| it.clone()).collect();
             for service in services {
                 // Without the ledger, what is set now is hidden all the same.
                 let all = place.ledger.releases(service).await.unwrap_or_default();

@@ -28,7 +28,7 @@ pub use cloud::{Caller, Cloud, Context, Provider, Switching};
 pub use console::{Console, Keyboard, Over, Shown};
 pub use database::{Database, DatabaseOutputs, Databases};
 pub use dns::{Dns, RecordStatus, Zones};
-pub use logs::{LogLine, Logs};
+pub use logs::{LinesOf, LogLine, Logs};
 pub use marked::{Marked, Unlisted};
 pub use migration::{Birth, MigrationKey, Rerun};
 pub use migration_record::{MigrationRecord, MigrationStanding, Turn};

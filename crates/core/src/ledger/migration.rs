@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::{MigrationRecord, MigrationStanding, Turn};
@@ -24,8 +25,42 @@ pub(super) struct Records {
 #[derive(Clone, Serialize, Deserialize)]
 struct Record {
     what: String,
+    /// Where it ran last, also once it has ended. Records of before do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ran: Option<RanAs>,
     #[serde(flatten)]
     standing: MigrationStanding,
+}
+
+/// Where and since when.
+#[derive(Clone, Serialize, Deserialize)]
+struct RanAs {
+    execution: String,
+    at: Timestamp,
+}
+
+/// The execution of a migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// The migration's key.
+    pub key: String,
+    /// The address of its node.
+    pub what: String,
+    /// The cloud's id of the execution: a task's ARN, an execution's name.
+    pub execution: String,
+    /// When it was known to run: a moment after it was started.
+    pub at: Timestamp,
+}
+
+impl MigrationStanding {
+    /// Where it runs, as records of before say it.
+    fn runs_as(self) -> Option<RanAs> {
+        let Self::Started { execution, at, .. } = self else {
+            return None;
+        };
+        let (execution, at) = (execution?, at?);
+        Some(RanAs { execution, at })
+    }
 }
 
 /// What an object says: of which migration, and what.
@@ -76,6 +111,29 @@ impl Ledger {
         Ok(records)
     }
 
+    /// The executions of migrations of which it is known where they run, or ran, oldest first: of
+    /// each migration the last one.
+    ///
+    /// Errors: ledger.
+    pub async fn migrations_that_ran(&self) -> Result<Vec<Ran>> {
+        let records = self.migrations().await?;
+        let ran = records.into_iter().filter_map(|(key, record)| {
+            let RanAs { execution, at } = match record.ran {
+                Some(ran) => ran,
+                None => record.standing.runs_as()?,
+            };
+            Some(Ran {
+                key,
+                what: record.what,
+                execution,
+                at,
+            })
+        });
+        let mut ran: Vec<Ran> = ran.collect();
+        ran.sort_by_key(|it| it.at);
+        Ok(ran)
+    }
+
     async fn write_migration(&self, key: &str, record: Record) -> Result<()> {
         let key = key.to_owned();
         let subject = subject(&key);
@@ -116,16 +174,15 @@ impl LedgerMigrations {
         }
     }
 
-    /// Says how one stands; `what` stays as it was when it is not given.
-    async fn put(&self, key: &str, what: Option<&str>, standing: MigrationStanding) -> Result<()> {
-        let what = match what {
-            Some(what) => what.to_owned(),
-            None => {
-                let was = self.ledger.migration(key).await?;
-                was.map(|was| was.what).unwrap_or_default()
-            }
+    /// Says how one stands; what it is, and where it ran, stays as it was where that is not given.
+    async fn put(&self, key: &str, ran: Option<RanAs>, standing: MigrationStanding) -> Result<()> {
+        let was = self.ledger.migration(key).await?;
+        let (what, before) = was.map(|was| (was.what, was.ran)).unwrap_or_default();
+        let record = Record {
+            what,
+            ran: ran.or(before),
+            standing,
         };
-        let record = Record { what, standing };
         self.ledger.write_migration(key, record).await
     }
 }
@@ -159,16 +216,23 @@ impl MigrationRecord for LedgerMigrations {
             at: Some(self.ledger.clock.now()),
             before,
         };
-        self.put(key, Some(what), standing).await
+        let record = Record {
+            what: what.to_owned(),
+            ran: None,
+            standing,
+        };
+        self.ledger.write_migration(key, record).await
     }
 
     async fn running(&self, key: &str, execution: &str) -> Result<()> {
+        let at = self.ledger.clock.now();
+        let execution = execution.to_owned();
         let standing = MigrationStanding::Started {
-            execution: Some(execution.to_owned()),
-            at: Some(self.ledger.clock.now()),
+            execution: Some(execution.clone()),
+            at: Some(at),
             before: None,
         };
-        self.put(key, None, standing).await
+        self.put(key, Some(RanAs { execution, at }), standing).await
     }
 
     async fn ended(&self, key: &str, outcome: Result<(), String>) -> Result<()> {

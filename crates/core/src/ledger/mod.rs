@@ -19,7 +19,7 @@ mod version;
 
 pub use inventory::{Inventory, Item, Stays, staying};
 pub use lock::{Holder, Keeper, Known, LEASE, Lease, Origin, Permit, Standing, Witness};
-pub use migration::LedgerMigrations;
+pub use migration::{LedgerMigrations, Ran};
 pub use release::{Hold, NOTHING_OWN, Release, content};
 pub use run::{Content, RunHeader, RunJournal, RunRecord};
 

@@ -94,16 +94,6 @@ impl Executions {
         error::optional(outcome, &format!("cannot read execution `{}`", short(name)))
     }
 
-    /// The entries of an execution, as a filter of Cloud Logging.
-    pub(super) fn printed_by(&self, id: &str) -> String {
-        format!(
-            "resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"{}\" \
-             AND labels.\"run.googleapis.com/execution_name\"=\"{}\"",
-            self.job.name,
-            short(id)
-        )
-    }
-
     /// Every execution of the job, whatever it was for.
     async fn all(&self) -> Result<Vec<model::Execution>> {
         let action = self.job.cannot("list the executions of");
@@ -276,7 +266,7 @@ impl Jobs for Executions {
     }
 
     async fn last_lines(&self, id: &str) -> Vec<String> {
-        let filter = self.printed_by(id);
+        let filter = logs::of_execution(id);
         let last = logs::last_words(&self.project, &filter, LAST_LINES).await;
         let last = last.unwrap_or_default().into_iter();
         last.map(|line| line.text).collect()

@@ -417,7 +417,7 @@ impl OneOffs for Executions {
     }
 
     async fn lines(&self, id: &str, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
-        let filter = format!("{} AND timestamp>=\"{since}\"", self.printed_by(id));
+        let filter = format!("{} AND timestamp>=\"{since}\"", logs::of_execution(id));
         logs::of_program(&self.project, &filter, limit).await
     }
 
