@@ -275,6 +275,7 @@ async fn choose_on<'a>(
     let history = History::new(&looked.releases, &follows);
     let standing = history.standing(&Current::of(looked.serving.as_ref()));
     let unknown = matches!(standing, Standing::Unrecorded(_));
+    let nothing = matches!(standing, Standing::Nothing);
     let (from, unrecorded) = from(session, service, looked, &history, standing).await?;
     let to = match (to, looked.releases.last()) {
         (Some(word), _) => named(&history, word, place)?,
@@ -301,7 +302,14 @@ async fn choose_on<'a>(
             None => {}
         }
     }
-    if same_revision(&from.revision, &to.revision) || origin(&from) == origin(&to) {
+    // An equal content that was rolled out anew has another revision on some clouds; what no release
+    // has is not known to be equal.
+    let is_equal = !unknown && history.same_content(&from, &to);
+    let serves = same_revision(&from.revision, &to.revision) || origin(&from) == origin(&to);
+    if serves || is_equal {
+        if nothing {
+            return Err(nothing_serves(place, service));
+        }
         return Ok(Chosen::Serves {
             place,
             release: Box::new(from),
@@ -373,6 +381,12 @@ async fn from(
             .hint("`deployer apply` makes the manifest's release serve everything"))
         }
     }
+}
+
+fn nothing_serves(place: &Place, service: &str) -> Error {
+    let message = format!("nothing serves as `{service}` on {}", place.name());
+    Error::new(ErrorKind::NotFound, message)
+        .hint("`deployer apply` makes the manifest's release serve")
 }
 
 fn nothing_before(place: &Place, from: &Release) -> Error {

@@ -289,12 +289,18 @@ impl TaskDefinition {
         Ok((says == self.blueprint().fields()).then_some(latest))
     }
 
+    /// With our mark, also in a code-only deployment: else the next plan wants it back. Where that
+    /// may not tag, which is a permission of its own, the ledger knows the revision.
     async fn try_to_register(&self) -> Result<DefinitionActual> {
-        let tags = match self.scope {
-            Scope::Whole => self.ownership.tags.clone(),
-            // Tagging is a permission that a code-only deployment may lack.
-            Scope::CodeOnly => Tags::new(),
-        };
+        match self.register_with(self.ownership.tags.clone()).await {
+            Err(error) if self.scope == Scope::CodeOnly && may_not_tag(&error) => {
+                self.register_with(Tags::new()).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn register_with(&self, tags: Tags) -> Result<DefinitionActual> {
         let sent = sdk_tags(&tags).map_err(incomplete)?;
         let once = Config::builder().retry_config(RetryConfig::disabled());
         let answer = self
@@ -311,6 +317,14 @@ impl TaskDefinition {
             .ok_or_else(|| Error::new(ErrorKind::Rejected, "ECS answered no task definition"))?;
         Ok(DefinitionActual { definition, tags })
     }
+}
+
+/// Whether a call was refused for its tags alone: ECS asks for the permission to tag where a
+/// resource is made with tags ("Grant permission to tag resources on creation", Amazon ECS Developer
+/// Guide), and IAM names the action that is missing.
+fn may_not_tag(error: &Error) -> bool {
+    let said = || error.chain().join(": ");
+    error.kind() == ErrorKind::Denied && said().contains("ecs:TagResource")
 }
 
 /// A family is known by which of its active revisions are ours.

@@ -21,7 +21,7 @@ pub use init::InitArgs;
 pub use ledger::{EnvCommand, LockCommand, RunsArgs, RunsCommand};
 pub use operating::{DestroyArgs, ExecArgs, ForgetArgs, MigrateArgs, RollbackArgs, RunArgs};
 use operating::{EXEC_HELP, RUN_HELP};
-pub use planning::{ApplyArgs, Format, OnFailureArg, PlanArgs, ScopeArgs, ShowArgs};
+pub use planning::{ApplyArgs, Format, PlanArgs, ScopeArgs, ShowArgs};
 pub use reading::{LogsArgs, ServiceArgs, VerifyArgs};
 pub use sandbox::{
     SandboxCommand, SandboxFaultsArgs, SandboxSampleArgs, SandboxTryArgs, SandboxUpArgs,

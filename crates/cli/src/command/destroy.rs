@@ -10,6 +10,7 @@ use crate::again::Again;
 use crate::args::{DestroyArgs, Format, Global};
 use crate::command::plan;
 use crate::exit::Exit;
+use crate::outcome;
 use crate::run::{self, Journals, Manner};
 use crate::scene;
 use crate::session::{Place, Session};
@@ -65,6 +66,7 @@ async fn locked(
     }
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes, &mut unwritten).await;
+    outcome::tell(&prepared, &verdicts, global.json);
     let exit = run::report(&verdicts, &outcomes, &BTreeSet::new(), stop, global.json).max(problem);
     let exit = exit.max(unwritten.report(global.json));
     Ok(match exit {

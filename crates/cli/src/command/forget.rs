@@ -12,6 +12,7 @@ use deployer_core::plan::{self, Orphan, Prepared};
 use crate::args::{ForgetArgs, Format, Global};
 use crate::command::plan as planning;
 use crate::exit::Exit;
+use crate::outcome;
 use crate::run::{self, Journals, Manner};
 use crate::scene::Scene;
 use crate::session::{Place, Session};
@@ -53,6 +54,7 @@ async fn locked(
         run::carry_out(session, &prepared, &journals, &(), Manner::THOROUGH, means).await;
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes, &mut unwritten).await;
+    outcome::tell(&prepared, &verdicts, global.json);
     let exit = run::report(&verdicts, &outcomes, &BTreeSet::new(), stop, global.json).max(problem);
     Ok(exit.max(unwritten.report(global.json)))
 }

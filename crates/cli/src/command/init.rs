@@ -13,7 +13,7 @@ use deployer_manifest::{Inputs, Problem, load};
 use serde_json::json;
 
 use crate::again::Again;
-use crate::args::{Global, InitArgs, Which};
+use crate::args::{Global, InitArgs};
 use crate::command::sandbox;
 use crate::exit::Exit;
 use crate::view;
@@ -262,6 +262,7 @@ mod tests {
     use deployer_manifest::Severity;
 
     use super::*;
+    use crate::args::Which;
 
     fn made(args: &InitArgs, dockerfile: &str) -> (String, Vec<String>, Vec<String>) {
         let dir = tempfile::TempDir::new().unwrap();

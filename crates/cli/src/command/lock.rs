@@ -89,7 +89,7 @@ async fn release(global: &Global, session: &Session, yes: bool) -> Result<Exit> 
                     "event": "lock_released", "cloud": place.name(), "released": false,
                 }));
             }
-            Standing::Free => sayln!("{}: nobody holds the lock", place.name()),
+            Standing::Free => outln!("{}: nobody holds the lock", place.name()),
             Standing::Held { holder, .. } => {
                 let holder = foreign::one_line(&holder.to_string());
                 sayln!("{}: held by {holder}", place.name());
@@ -114,12 +114,12 @@ async fn release(global: &Global, session: &Session, yes: bool) -> Result<Exit> 
             continue;
         }
         match former {
-            Some(holder) => sayln!(
+            Some(holder) => outln!(
                 "{}: took the lock from {}; where that still runs, it stops at its next renewal: the next command waits for that, 30 s at most",
                 place.name(),
                 foreign::one_line(&holder.to_string())
             ),
-            None => sayln!("{}: it was given back meanwhile", place.name()),
+            None => outln!("{}: it was given back meanwhile", place.name()),
         }
     }
     Ok(session.failure())

@@ -334,6 +334,7 @@ fn tell(global: &Global, choices: &[Choice<'_>], recorded: &[Recorded]) {
             );
             format!("{again}{hold}")
         });
-        sayln!("{cloud}: r{} serves{words}", release.number);
+        // The outcome, which progress is kept out of.
+        outln!("{cloud}: r{} serves{words}", release.number);
     }
 }

@@ -14,6 +14,7 @@ crate::tests! {
     a_lock_that_another_run_holds_is_waited_for => waited,
     a_lock_is_not_waited_for_longer_than_was_said => not_longer,
     the_code_of_several_services_is_applied_and_of_no_other => several,
+    what_code_alone_made_is_marked_as_everything_else_is => marked,
     the_runs_are_told_with_who_and_how_they_ended => runs,
     environments_are_listed_with_their_last_runs => environments,
     every_environment_of_the_manifest_is_checked_without_a_call => checked,
@@ -106,6 +107,17 @@ async fn several(stage: &Stage) {
     )
     .await;
     says(&said, &["there is no service `nobody`"]);
+}
+
+/// Of every kind that a code deployment touches: the next plan wants nothing.
+async fn marked(stage: &Stage) {
+    stage.file("deployer.test.toml", "[tags]\nteam = \"one\"\n");
+    first_serves(stage).await;
+    stage.want(&SECOND);
+    let only = [APPLY, &["--only", "idp"]].concat();
+    run(stage, &only, "all", Exit::Success).await;
+    let plan = ["plan", "--detailed-exitcode"];
+    run(stage, &plan, "all", Exit::Success).await;
 }
 
 async fn runs(stage: &Stage) {
