@@ -556,6 +556,7 @@ async fn record(
         rollback_to: Some(choice.to.rollback_to.unwrap_or(choice.to.number)),
         rejects: choice.rejects().then_some(choice.from.number),
         put_back: !choice.rejects(),
+        redeployed: false,
         kept: choice.kept(),
         detached: false,
         verified: None,

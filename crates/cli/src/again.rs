@@ -77,6 +77,13 @@ impl Again {
         }
     }
 
+    /// With new roll-outs of these services.
+    #[must_use]
+    pub fn redeploying<'a>(self, services: impl IntoIterator<Item = &'a str>) -> Self {
+        let services = services.into_iter();
+        services.fold(self, |again, service| again.option("--redeploy", service))
+    }
+
     /// On this cloud alone.
     #[must_use]
     pub fn on(mut self, cloud: CloudName) -> Self {

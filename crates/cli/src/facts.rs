@@ -266,6 +266,7 @@ pub mod made_up {
             rollback_to: None,
             rejects: None,
             put_back: false,
+            redeployed: false,
             kept: Vec::new(),
             detached: false,
             verified: None,

@@ -91,6 +91,7 @@ pub fn named(place: &Place) -> Inventory {
         migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),
         rerun: Rerun::No,
         part: Part::All,
+        redeploys: BTreeMap::new(),
         held: BTreeSet::new(),
         dns: place.dns_elsewhere(),
     };

@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use crate::redeploys::Redeploys;
 use crate::scene::Scene;
 
 /// The version of the format.
@@ -128,6 +129,9 @@ pub struct PlanFile {
     pub only: Option<Only>,
     /// Whether a hold was to be lifted.
     pub release_hold: bool,
+    /// The new roll-outs of what serves that were asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub redeploys: Redeploys,
     /// The images' digests, by service.
     pub images: BTreeMap<String, String>,
     /// What this machine gave the secrets to hold.
@@ -165,11 +169,18 @@ impl PlanFile {
             kind: "deployer plan".into(),
             only,
             release_hold,
+            redeploys: Redeploys::new(),
             values: Digests::of(&sources.values)?,
             images: sources.images,
             plan,
             scene: Scene::default(),
         })
+    }
+
+    /// The same with these roll-outs.
+    #[must_use]
+    pub fn redeploying(self, redeploys: Redeploys) -> Self {
+        Self { redeploys, ..self }
     }
 
     /// The same with what it is about.

@@ -13,6 +13,7 @@ use deployer_core::error::Result;
 use deployer_core::history::{Current, History, Standing, same_revision};
 use deployer_core::ledger::{Content, Release, RunHeader};
 use deployer_core::node::{Action, Waiting};
+use deployer_core::redeploy::Redeploy;
 use deployer_core::spec::{EnvironmentSpec, OnRollback};
 use deployer_manifest::Manifest;
 use serde::Serialize;
@@ -89,7 +90,9 @@ impl<'a> Recorder<'a> {
             run: self.journals.name(cloud),
             ..pinning(place, release).await
         };
-        if let Some(release) = record(place, release).await? {
+        let redeploys = self.work.redeploys.get(&cloud);
+        let redeploy = redeploys.and_then(|it| it.get(key));
+        if let Some(release) = record(place, release, redeploy).await? {
             let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
             recorded.push(Recorded { cloud, release });
         }
@@ -198,6 +201,7 @@ pub fn again(session: &Session, history: &History<'_>, earlier: &Release, run: &
         rollback_to: Some(history.origin(earlier).number),
         rejects: None,
         put_back: true,
+        redeployed: false,
         kept: Vec::new(),
         detached: false,
         ..earlier.clone()
@@ -237,6 +241,7 @@ pub async fn unrecorded(
         Some(content) => content.clone(),
         None => Content {
             digest: digest.to_owned(),
+            tag: None,
             content_id: match manifest.content_id(key, digest) {
                 Some(content_id) => content_id,
                 None => return Ok(None),
@@ -250,7 +255,7 @@ pub async fn unrecorded(
         content_id: content.content_id,
         overrides: content.overrides,
         image: image.clone(),
-        tag: None,
+        tag: content.tag,
         revision: revision.clone(),
         secrets: secrets.collect(),
         migration: None,
@@ -261,6 +266,7 @@ pub async fn unrecorded(
         rollback_to: None,
         rejects: None,
         put_back: false,
+        redeployed: false,
         kept: Vec::new(),
         detached: false,
         verified: None,
@@ -350,32 +356,49 @@ fn release(work: &Work, place: &Place, key: &str, service: &DeclaredService) -> 
         rollback_to: None,
         rejects: None,
         put_back: false,
+        redeployed: false,
         kept: Vec::new(),
         detached: false,
         verified: None,
     })
 }
 
-/// Records a release under the next number, unless the last one says the same.
-async fn record(place: &Place, release: Release) -> Result<Option<Release>> {
+/// Records a release under the next number, unless the last one says the same; that it was rolled
+/// out anew is recorded once.
+async fn record(
+    place: &Place,
+    release: Release,
+    redeploy: Option<&Redeploy>,
+) -> Result<Option<Release>> {
     let last = place.ledger.latest_release(&release.service).await?;
-    let number = match last {
-        Some(last) if says_the_same(&last, &release) => return Ok(None),
-        Some(last) => last.number + 1,
-        None => 1,
+    let unrecorded = |last: &Release| redeploy.is_some_and(|it| last.number <= it.release);
+    let (number, redeployed) = match &last {
+        Some(last) if unrecorded(last) => (last.number + 1, serves_the_same(last, &release)),
+        Some(last) if says_the_same(last, &release) => return Ok(None),
+        Some(last) => (last.number + 1, false),
+        None => (1, false),
     };
-    let release = Release { number, ..release };
+    let release = Release {
+        number,
+        redeployed,
+        ..release
+    };
     place.ledger.record_release(&release).await?;
     Ok(Some(release))
 }
 
 fn says_the_same(last: &Release, now: &Release) -> bool {
     same_revision(&last.revision, &now.revision)
-        && last.content_id == now.content_id
+        && serves_the_same(last, now)
+        && (last.detached == now.detached || now.detached)
+}
+
+/// Whether two releases are of one content, whatever their revisions are called.
+fn serves_the_same(last: &Release, now: &Release) -> bool {
+    last.content_id == now.content_id
         // Releases of before say nothing of it.
         && (last.overrides.is_none() || last.overrides == now.overrides)
         && last.image == now.image
         // What a release pins stands in its revision: one of before may not say it.
         && (now.secrets.is_empty() || last.secrets.is_empty() || last.secrets == now.secrets)
-        && (last.detached == now.detached || now.detached)
 }

@@ -13,6 +13,7 @@ use deployer_core::ledger::{Content, RunHeader, RunJournal};
 use deployer_core::node::Waiting;
 use deployer_core::ours::Noted;
 use deployer_core::plan::Prepared;
+use deployer_core::redeploy::Redeploy;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -100,6 +101,13 @@ impl Journal for NoJournal {
     }
 }
 
+/// What a run is to make serve, by the services' names.
+#[derive(Default)]
+pub struct Aim {
+    pub contents: BTreeMap<String, Content>,
+    pub redeploys: BTreeMap<String, Redeploy>,
+}
+
 /// A run that is under way: its number and journals by cloud.
 pub struct Journals {
     journals: BTreeMap<CloudName, Arc<RunJournal>>,
@@ -113,27 +121,32 @@ impl Journals {
     ///
     /// Errors: ledger, when it fails everywhere.
     pub async fn begin(session: &Session, command: &str) -> Result<Self> {
-        Self::begin_with(session, command, |_| BTreeMap::new()).await
+        Self::begin_with(session, command, |_| Aim::default()).await
     }
 
-    /// The same of a run that is to make these contents serve.
+    /// The same of a run that is to make this serve on each target.
     pub async fn begin_with(
         session: &Session,
         command: &str,
-        contents: impl Fn(CloudName) -> BTreeMap<String, Content>,
+        aim: impl Fn(CloudName) -> Aim,
     ) -> Result<Self> {
         let manifest = serde_json::to_value(&session.loaded.manifest)
             .map_err(|error| Error::internal("the manifest has no JSON form").because(error))?;
         let (mut journals, mut none) = (BTreeMap::new(), BTreeMap::new());
         let typed = Uuid::new_v4().to_string();
         for place in &session.places {
+            let Aim {
+                contents,
+                redeploys,
+            } = aim(place.name());
             let header = RunHeader {
                 number: 0,
                 command: command.into(),
                 by: system::who(),
                 at: session.clock.now(),
                 manifest: manifest.clone(),
-                contents: contents(place.name()),
+                contents,
+                redeploys,
                 typed: Some(typed.clone()),
             };
             match place.ledger.begin_run(header).await {

@@ -196,6 +196,7 @@ mod tests {
                 at: at(0),
                 manifest: json!({}),
                 contents: std::collections::BTreeMap::new(),
+                redeploys: std::collections::BTreeMap::new(),
                 typed: None,
             },
             entries: entries.collect(),

@@ -10,7 +10,7 @@ use crate::args::Cli;
 const NEVER: [&str; 2] = ["destroy", "forget"];
 
 /// What people type, what it is here, and the command.
-const MEANT: [(&[&str], &str, &str); 22] = [
+const MEANT: [(&[&str], &str, &str); 23] = [
     (
         &[
             "deploy", "up", "push", "upgrade", "update", "sync", "launch", "ship",
@@ -19,8 +19,13 @@ const MEANT: [(&[&str], &str, &str); 22] = [
         "deployer apply",
     ),
     (
-        &["restart", "redeploy", "reload", "bounce", "start", "stop"],
-        "no command makes what serves anew without a change; one of image, configuration or secret rolls out",
+        &["restart", "redeploy", "reload", "bounce", "recycle"],
+        "roll out anew what serves, also where nothing differs",
+        "deployer apply --redeploy web",
+    ),
+    (
+        &["start", "stop", "pause", "resume"],
+        "what the manifest has runs; what it no longer has is deleted",
         "deployer apply",
     ),
     (

@@ -26,6 +26,8 @@ use crate::image;
 use crate::kept;
 use crate::lost;
 use crate::plan_file::Sources;
+use crate::redeploys::{self, Asked, Redeploys};
+use crate::run::Aim;
 use crate::secret;
 use crate::session::{Locks, Place, Session, key_bits};
 use crate::system::Stop;
@@ -36,6 +38,8 @@ pub struct Wish {
     pub part: Part,
     pub release_hold: bool,
     pub rerun: Rerun,
+    /// New roll-outs of what serves.
+    pub redeploy: Asked,
 }
 
 /// A plan with everything that carrying it out and recording it needs.
@@ -47,18 +51,30 @@ pub struct Work {
     /// What of it is a target's own, by target and service.
     pub overrides: Overrides,
     pub held: Vec<HeldService>,
+    /// The new roll-outs of what serves, whether or not they are still to be made.
+    pub redeploys: Redeploys,
     /// What this machine gives the secrets to hold, by `cloud/secret`. In memory only.
     given: BTreeMap<String, SecretString>,
 }
 
 impl Work {
+    /// What a run that carries it out is to make serve on a target.
+    pub fn aim(&self, cloud: CloudName) -> Aim {
+        Aim {
+            contents: self.contents(cloud),
+            redeploys: self.redeploys.get(&cloud).cloned().unwrap_or_default(),
+        }
+    }
+
     /// What is to serve on a target, by the services' names; what is held is not.
     pub fn contents(&self, cloud: CloudName) -> BTreeMap<String, Content> {
         let declared = self.declared.iter().filter(|it| it.cloud == cloud);
         let services = declared.flat_map(|it| it.services.keys());
         let contents = services.filter_map(|key| {
+            let image = self.images.get(key)?;
             let content = Content {
-                digest: self.images.get(key)?.digest.to_string(),
+                digest: image.digest.clone(),
+                tag: image.tag.clone(),
                 content_id: self.content_ids.get(key)?.clone(),
                 overrides: self.overrides.get(&(cloud, key.clone())).cloned(),
             };
@@ -177,6 +193,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         notes.push(held::note(session, held).await);
     }
     notes.extend(untagged);
+    let redeploys = redeploys::find(session, &wish.redeploy, &wish.part, &held).await?;
     let mut known = Vec::new();
     for place in &session.places {
         known.push(self::known(place).await?);
@@ -192,6 +209,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     for (place, known) in session.places.iter().zip(&mut known) {
         let (env, images) = on_place(place, &images)?;
         let mut given = given(place, wish, images, &contents, &held);
+        given.redeploys = redeploys.get(&place.name()).cloned().unwrap_or_default();
         if let Part::CodeOf(services) = &wish.part {
             for service in services {
                 given.births.extend(births(place, service).await?);
@@ -260,6 +278,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         content_ids,
         overrides,
         held,
+        redeploys,
         given: given_here(session, &contents),
     })
 }
@@ -512,6 +531,7 @@ fn given(
         migrations: Arc::new(LedgerMigrations::new(place.ledger.clone())),
         rerun: wish.rerun,
         part: wish.part.clone(),
+        redeploys: BTreeMap::new(),
         held: held
             .iter()
             .filter(|held| held.cloud == place.name())

@@ -13,6 +13,7 @@ use crate::graph::{Graph, Output, Value};
 use crate::ledger::{Inventory, Stays, staying};
 use crate::node::Node;
 use crate::plan::Orphan;
+use crate::redeploy::Redeploy;
 use crate::spec::{EnvironmentSpec, SecretSource, ServiceSpec};
 use secrecy::SecretString;
 
@@ -32,6 +33,8 @@ pub struct Given {
     pub rerun: Rerun,
     /// Which part of the environment is declared.
     pub part: Part,
+    /// The services of which a new roll-out is asked for.
+    pub redeploys: BTreeMap<String, Redeploy>,
     /// Services that are on hold after a rollback: not declared, not deleted.
     pub held: BTreeSet<String>,
     /// Makes a service's record, by the manifest's names, where not the target's own cloud does.
@@ -246,6 +249,7 @@ fn declare_service(
         births: births.clone(),
         migrated: Arc::clone(&given.migrations),
         rerun: given.rerun,
+        redeploy: given.redeploys.get(&service.key).cloned(),
     };
     let outputs = provider.service(graph, service, &inputs, scope);
     let record = match (&service.record, scope) {

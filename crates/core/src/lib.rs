@@ -26,6 +26,7 @@ pub mod plan;
 pub mod rate;
 pub mod reach;
 pub mod redaction;
+pub mod redeploy;
 pub mod report;
 pub mod spec;
 pub mod wait;

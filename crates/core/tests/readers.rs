@@ -78,6 +78,7 @@ async fn written() -> (Arc<InMemory>, Ledger) {
         at: Timestamp::UNIX_EPOCH,
         manifest: serde_json::Value::Null,
         contents: std::collections::BTreeMap::new(),
+        redeploys: std::collections::BTreeMap::new(),
         typed: None,
     };
     let run = ledger.begin_run(header).await.unwrap();
@@ -205,6 +206,7 @@ proptest! {
                 at: Timestamp::UNIX_EPOCH,
                 manifest: serde_json::Value::Null,
                 contents: std::collections::BTreeMap::new(),
+                redeploys: std::collections::BTreeMap::new(),
                 typed: None,
             };
             // The next run begins, or does not; what it cannot read stays as it is.

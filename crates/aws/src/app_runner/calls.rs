@@ -19,6 +19,10 @@ use crate::tags::Tags;
 /// How many operations are looked at: ours is among the latest.
 const OPERATIONS: i32 = 20;
 
+/// What StartDeployment is refused with then: its model names no InvalidStateException
+/// (InvalidRequestException in the words that many report).
+const NOT_RUNNING: &str = "because it isn't in RUNNING state";
+
 /// What a call is refused with while another operation is under way, and in states that it does not
 /// take.
 pub(super) const WRONG_STATE: &str = "InvalidStateException";
@@ -111,6 +115,33 @@ pub(super) async fn update(
     Ok(Begun { service, operation })
 }
 
+/// Deploys a service again as it is: "App Runner retrieves the latest Docker image ... then deploys
+/// the new image to your service and starts a new container instance" (StartDeployment, App Runner
+/// API Reference). What its variables take from secrets is read anew: "you must redeploy your
+/// service" for a changed one ("Referencing environment variables", AWS App Runner Developer Guide).
+///
+/// Errors: as [`update`].
+pub(super) async fn deploy(
+    clients: &Clients,
+    service: &SdkService,
+    watch: &dyn Watch,
+) -> Result<Begun> {
+    let (name, arn) = (service.service_name(), service.service_arn());
+    let action = format!("deploy service `{name}` again");
+    let sent = when_free(clients, &action, watch, || {
+        clients
+            .app_runner
+            .start_deployment()
+            .service_arn(arn)
+            .send()
+    });
+    let operation = Ours::answered(Some(sent.await?.operation_id()));
+    Ok(Begun {
+        service: service.clone(),
+        operation,
+    })
+}
+
 pub(super) fn nothing() -> Error {
     Error::new(ErrorKind::Rejected, "App Runner answered no service")
 }
@@ -143,7 +174,7 @@ where
             Err(refusal) if refusal.says(UNKNOWN_ROLE) => {
                 Err(refusal.of(action).hint(hints::ROLES))
             }
-            Err(refusal) if refusal.is_one_of(&[WRONG_STATE]) => {
+            Err(refusal) if refusal.is_one_of(&[WRONG_STATE]) || refusal.says(NOT_RUNNING) => {
                 let why = refusal.of(action).chain().join(": ");
                 watch.note("another operation of the service is under way: it is waited for");
                 Ok(Look::NotYet(why))

@@ -36,7 +36,11 @@ impl Kind for Service {
             change: &[
                 // What a service is made of is allowed beside it.
                 grant(
-                    &["apprunner:CreateService", "apprunner:UpdateService"],
+                    &[
+                        "apprunner:CreateService",
+                        "apprunner:StartDeployment",
+                        "apprunner:UpdateService",
+                    ],
                     APP_RUNNER_SERVICES_WITH_PARTS,
                 ),
                 grant(

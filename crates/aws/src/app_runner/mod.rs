@@ -16,6 +16,7 @@ mod note;
 pub(crate) mod one_off;
 pub(crate) mod operate;
 mod operations;
+mod printed;
 pub(crate) mod scaling;
 pub(crate) mod service;
 mod shape;
@@ -38,6 +39,7 @@ use crate::ground::{ConnectorName, Ground, Subnets};
 use crate::spec::AppRunner;
 use crate::tags;
 
+pub(crate) use printed::streams_of;
 use scaling::{Scaling, ScalingArn, USUAL_CONCURRENCY};
 use service::Service;
 use shape::{Around, Roles, Shape};
@@ -108,6 +110,7 @@ impl Declaration<'_> {
                 revision: outputs.revision.clone(),
                 url: outputs.url.clone(),
                 known_url: self.service.url.clone(),
+                redeploy: self.inputs.redeploy.clone(),
             }
         });
         if self.scope == Scope::Whole {

@@ -97,6 +97,19 @@ fn state_of(service: &SdkService, latest: &[OperationSummary]) -> (ServingState,
     }
 }
 
+/// See [`deployer_core::capability::Services::newest_rollout`].
+pub(crate) async fn newest_rollout(
+    clients: &Clients,
+    spec: &ServiceSpec,
+) -> Result<Option<String>> {
+    let Some(service) = calls::seen(clients, &spec.name).await? else {
+        return Ok(None);
+    };
+    let latest = calls::operations(clients, &service).await;
+    let latest = latest.told(|| format!("list the operations of service `{}`", spec.name))?;
+    Ok(operations::newest(&latest))
+}
+
 /// See [`deployer_core::capability::Services::revisions`]: App Runner keeps the one that it runs.
 pub(crate) async fn revisions(clients: &Clients, spec: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
     let service = calls::seen(clients, &spec.name).await?;

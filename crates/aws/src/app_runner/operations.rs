@@ -127,10 +127,34 @@ pub(super) fn is_going(operations: &[OperationSummary]) -> bool {
     latest.is_some_and(|it| it.r#type() == Some(&OperationType::DeleteService) && is_under_way(it))
 }
 
+/// The last deployment among these operations, which are the latest ones, newest first.
+fn last_deployment(operations: &[OperationSummary]) -> Option<&OperationSummary> {
+    operations.iter().find(|it| deploys(it))
+}
+
+/// Whether an operation starts instances with what the service says then.
+pub(super) fn deploys(operation: &OperationSummary) -> bool {
+    matches!(
+        operation.r#type(),
+        Some(
+            OperationType::CreateService
+                | OperationType::UpdateService
+                | OperationType::StartDeployment
+        )
+    )
+}
+
+/// The id of the last deployment, however it stands. `operations` are the latest ones, newest
+/// first.
+pub(super) fn newest(operations: &[OperationSummary]) -> Option<String> {
+    let last = last_deployment(operations)?;
+    last.id().map(str::to_owned)
+}
+
 /// How the last deployment of these failed. `None` where it did not, or is under way. `operations`
 /// are the latest ones, newest first.
 pub(super) fn failed(operations: &[OperationSummary]) -> Option<String> {
-    let last = operations.iter().find(|it| deploys(it))?;
+    let last = last_deployment(operations)?;
     let status = last.status().filter(|status| is_failure(status))?;
     let (name, short) = (name(last), short(last));
     let status = status.as_str();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_apprunner::operation::update_service::builders::UpdateServiceFluentBuilder;
-use aws_sdk_apprunner::types::{Service as SdkService, ServiceStatus};
+use aws_sdk_apprunner::types::{OperationSummary, Service as SdkService, ServiceStatus};
 use deployer_core::address::Address;
 use deployer_core::capability::{Revision, Scope};
 use deployer_core::error::{Error, ErrorKind};
@@ -15,6 +15,7 @@ use deployer_core::kind::{Refused, read_or_sort};
 use deployer_core::migration::Migrated;
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Effect, Ready, Resource, Undone, Watch};
+use deployer_core::redeploy::{self, Redeploy};
 use deployer_core::spec::LedgerNote;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 
@@ -55,6 +56,8 @@ pub(crate) struct Service {
     pub(super) url: Output<Option<String>>,
     /// Where the manifest says that it is reached.
     pub(super) known_url: Option<String>,
+    /// The new roll-out of what serves that is asked for.
+    pub(super) redeploy: Option<Redeploy>,
 }
 
 /// A service as App Runner has it, and what this run began there.
@@ -65,24 +68,33 @@ pub(crate) struct Actual {
     operation: Ours,
     /// How its last deployment failed, when it was found so.
     failed: Option<String>,
+    /// The id of its last deployment, as far as it was told.
+    deployed: Option<String>,
 }
 
 impl Actual {
-    fn read(service: SdkService, tags: Tags, failed: Option<String>) -> Self {
+    fn read(service: SdkService, tags: Tags, latest: &[OperationSummary]) -> Self {
+        let busy = calls::is_busy(&service);
         Self {
             service,
             tags,
             operation: Ours::Newest,
-            failed,
+            failed: operations::failed(latest).filter(|_| !busy),
+            deployed: operations::newest(latest),
         }
     }
 
     fn begun(begun: Begun, tags: Tags) -> Self {
+        let deployed = match &begun.operation {
+            Ours::Named(id) => Some(id.clone()),
+            Ours::Newest => None,
+        };
         Self {
             service: begun.service,
             tags,
             operation: begun.operation,
             failed: None,
+            deployed,
         }
     }
 }
@@ -96,7 +108,7 @@ impl Service {
     fn compares(&self, field: &str) -> bool {
         match self.scope {
             Scope::Whole => true,
-            Scope::CodeOnly => matches!(field, "image" | "rollout" | "state"),
+            Scope::CodeOnly => matches!(field, "image" | "rollout" | "state" | redeploy::FIELD),
         }
     }
 
@@ -128,16 +140,20 @@ impl Service {
             _ => Vec::new(),
         };
         let going = calls::is_busy(&service) && operations::is_going(&latest);
-        let failed = operations::failed(&latest).filter(|_| !calls::is_busy(&service));
         let tags = self.tags_of(&service).await?;
-        Ok(Some((Actual::read(service, tags, failed), going)))
+        Ok(Some((Actual::read(service, tags, &latest), going)))
     }
 
     /// What differs but for its tags.
-    fn differs(&self, there: &Actual) -> bool {
+    fn differences(&self, there: &Actual) -> Vec<FieldChange> {
         let desired = self.desired(Some(there));
-        let changes = self.observed(there).changes_to(&desired);
-        changes.iter().any(|change| !tags::is_tag(change))
+        let mut changes = self.observed(there).changes_to(&desired);
+        changes.retain(|change| !tags::is_tag(change));
+        changes
+    }
+
+    fn differs(&self, there: &Actual) -> bool {
+        !self.differences(there).is_empty()
     }
 
     /// Creates it once.
@@ -325,6 +341,8 @@ impl Resource for Service {
             around.describe(&mut fields);
         }
         fields.set("rollout", "sound");
+        let newest = there.and_then(|it| it.deployed.as_deref());
+        redeploy::describe(&mut fields, self.redeploy.as_ref(), newest);
         if self.scope == Scope::Whole {
             tags::describe(&mut fields, &self.ownership.tags);
         }
@@ -422,18 +440,29 @@ impl Resource for Service {
         let mut now = there.clone();
         if there.service.status() == &ServiceStatus::Paused {
             let resumed = calls::resume(&self.clients, &there.service, watch).await?;
-            now = Actual::begun(resumed, tags.clone());
+            now = Actual {
+                // Resuming runs again what was paused: that is no deployment.
+                deployed: there.deployed.clone(),
+                ..Actual::begun(resumed, tags.clone())
+            };
         } else if calls::is_busy(&there.service) {
             // Whatever it makes of the service is compared, not what is there in the middle of it.
             let arn = there.service.service_arn();
             let free = calls::until_free(&self.clients, arn, self.name(), watch).await?;
             now.service = free.ok_or_else(|| absent(self.name()))?;
         }
-        if !self.differs(&now) {
+        let changes = self.differences(&now);
+        if changes.is_empty() {
             return Ok(Actual { tags, ..now });
         }
-        let call = self.whole(&now).await?;
-        let begun = calls::update(&self.clients, &self.updating(), call, watch).await?;
+        let begun = match redeploy::is_all_of(&changes) {
+            true => calls::deploy(&self.clients, &now.service, watch).await?,
+            // It deploys whatever it changes.
+            false => {
+                let call = self.whole(&now).await?;
+                calls::update(&self.clients, &self.updating(), call, watch).await?
+            }
+        };
         Ok(Actual::begun(begun, tags))
     }
 

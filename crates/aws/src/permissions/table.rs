@@ -93,7 +93,11 @@ const OTHERS: &[Need] = &[
         noun: "`deployer logs`",
         access: Access {
             feature: Feature::Always,
-            read: &[grant(&["logs:FilterLogEvents"], LOG_GROUPS)],
+            read: &[
+                given(&["ecs:ListTasks"], ANYTHING, IN_CLUSTER),
+                grant(&["ecs:DescribeTasks"], TASKS),
+                grant(&["logs:FilterLogEvents"], LOG_GROUPS),
+            ],
             change: &[],
         },
     },
@@ -229,6 +233,7 @@ pub const ONLY: &[&str] = &[
     "apprunner:DescribeService",
     "apprunner:ListOperations",
     "apprunner:ListServices",
+    "apprunner:StartDeployment",
     "apprunner:UpdateService",
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
@@ -242,6 +247,7 @@ pub const ONLY: &[&str] = &[
     "ecs:DescribeServices",
     "ecs:DescribeTaskDefinition",
     "ecs:RegisterTaskDefinition",
+    "ecs:TagResource",
     "ecs:UpdateService",
     "iam:PassRole",
     "s3:DeleteObject",

@@ -18,6 +18,7 @@ pub(crate) mod lookup;
 pub(crate) mod migration;
 mod one_off;
 mod operate;
+mod printed;
 mod refusals;
 mod registration;
 pub(crate) mod rollout;
@@ -28,7 +29,7 @@ pub(crate) mod task_definition;
 mod waiting;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
@@ -60,6 +61,7 @@ use definition::{Blueprint, Pins};
 use jobs::Tasks;
 use log_group::LogGroup;
 use migration::Database;
+pub(crate) use printed::{TASKS_TOLD, stream_of, streams_of};
 use rollout::{Asked, Judge};
 use scaling::Scaling;
 use service::Service;
@@ -171,6 +173,15 @@ impl Services for Aws {
         match self.clients.settings(service).runtime {
             AwsRuntime::Ecs => operate::serving(&self.clients, service).await,
             AwsRuntime::AppRunner(_) => app_runner::operate::serving(&self.clients, service).await,
+        }
+    }
+
+    async fn newest_rollout(&self, service: &ServiceSpec) -> Result<Option<String>> {
+        match self.clients.settings(service).runtime {
+            AwsRuntime::Ecs => operate::newest_rollout(&self.clients, service).await,
+            AwsRuntime::AppRunner(_) => {
+                app_runner::operate::newest_rollout(&self.clients, service).await
+            }
         }
     }
 
@@ -604,6 +615,8 @@ impl Declaration<'_> {
             definition: inputs.take(definition),
             migrated: inputs.pass(migrated),
             revision: outputs.revision.clone(),
+            redeploy: self.inputs.redeploy.clone(),
+            forced: Mutex::default(),
         });
         outputs
     }

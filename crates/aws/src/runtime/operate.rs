@@ -110,6 +110,17 @@ fn image_of(definition: &TaskDefinition, container: &str) -> Option<ImageRef> {
     container.image().map(|image| ImageRef(image.to_owned()))
 }
 
+/// See [`deployer_core::capability::Services::newest_rollout`].
+pub(super) async fn newest_rollout(
+    clients: &Clients,
+    spec: &ServiceSpec,
+) -> Result<Option<String>> {
+    let names = Names::of(clients, spec);
+    let service = describe(clients, &names.service, WithTags::No).await?;
+    let service = service.filter(|service| service.status() == Some("ACTIVE"));
+    Ok(service.and_then(|service| rollout::newest(&service).map(str::to_owned)))
+}
+
 /// See [`deployer_core::capability::Services::revisions`].
 pub(super) async fn revisions(clients: &Clients, spec: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
     let names = Names::of(clients, spec);

@@ -129,6 +129,11 @@ pub(crate) fn primary(service: &Service) -> Option<&Deployment> {
     deployments.find(|deployment| deployment.status() == Some(PRIMARY))
 }
 
+/// The id of the deployment that the service works towards.
+pub(crate) fn newest(service: &Service) -> Option<&str> {
+    primary(service).and_then(Deployment::id)
+}
+
 /// Whether an answer is from before the deployment that an earlier one works towards: ECS says that
 /// what it answers may lag behind a change. It does not know that deployment, and of nothing that
 /// came later.
@@ -175,7 +180,7 @@ pub(crate) fn judge(service: &Service, wanted: &str, asked: Asked) -> Readiness 
     let serves = service.task_definition().unwrap_or_default();
     if serves != wanted {
         let instead = format!("{} is to serve now, not {}", short(serves), short(wanted));
-        return match (ours, rolled_back(service)) {
+        return match (ours, went_back(service)) {
             (Some(deployment), _) => {
                 Readiness::RolledBack(format!("{instead}: {}", reason(deployment)))
             }
@@ -199,7 +204,7 @@ pub(crate) fn judge(service: &Service, wanted: &str, asked: Asked) -> Readiness 
 
 /// The event that says that what ECS works towards now is what it went back to. A deployment that
 /// failed is not described for long; the one that somebody else made has another id.
-fn rolled_back(service: &Service) -> Option<&str> {
+pub(crate) fn went_back(service: &Service) -> Option<&str> {
     let id = primary(service)?.id()?;
     let events = service.events().iter().filter_map(|event| event.message());
     let mut events = events.filter(|words| words.contains("rolling back to deployment"));

@@ -100,6 +100,11 @@ pub struct ScopeArgs {
     /// May be given several times
     #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
     pub only: Vec<String>,
+    /// Roll out anew what serves of this service, also where nothing differs: the same image and
+    /// configuration, with what secrets hold now where they are not pinned. May be given several
+    /// times
+    #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pub redeploy: Vec<String>,
     /// Apply a release again although it was rolled back from
     #[arg(long)]
     pub release_hold: bool,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use deployer_core::address::CloudName;
 use deployer_core::capability::Rerun;
 use deployer_core::engine::{Interrupt, Verdict};
-use deployer_core::error::Result;
+use deployer_core::error::{Error, Result};
 use deployer_core::history::History;
 use deployer_core::node::Waiting;
 use jiff::Timestamp;
@@ -22,6 +22,7 @@ use crate::facts::ImageName;
 use crate::failure;
 use crate::plan_file::PlanFile;
 use crate::record::{self, Recorder};
+use crate::redeploys::Asked;
 use crate::run::{self, Journals, Manner, Unwritten};
 use crate::scene;
 use crate::session::Session;
@@ -33,12 +34,19 @@ use crate::work::{self, Wish, Work};
 /// Plans under the lock, asks, carries out, records, verifies.
 pub async fn run(global: &Global, mut session: Session, args: &ApplyArgs) -> Result<Exit> {
     let file = args.plan.as_deref().map(PlanFile::read).transpose()?;
+    if file.is_some() && !args.scope.redeploy.is_empty() {
+        return Err(
+            Error::input("a plan file says itself what is rolled out anew")
+                .hint("`deployer plan --redeploy SERVICE --out FILE` makes one that does"),
+        );
+    }
     let wish = match &file {
         None => plan::wish(&args.scope),
         Some(file) => Wish {
             part: plan::part(file.services()),
             release_hold: file.release_hold,
             rerun: Rerun::No,
+            redeploy: Asked::AsPlanned(file.redeploys.clone()),
         },
     };
     let stop = session.stop()?;
@@ -102,8 +110,7 @@ async fn locked(
         run::confirm(args.yes, "Apply this plan?")?;
     }
     let began = session.clock.now();
-    let contents = |cloud| work.contents(cloud);
-    let journals = Journals::begin_with(session, "apply", contents).await?;
+    let journals = Journals::begin_with(session, "apply", |cloud| work.aim(cloud)).await?;
     let manner = Manner {
         waiting: match args.detach {
             true => Waiting::Detached,
@@ -130,7 +137,9 @@ async fn locked(
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
     // A plan file is of what was there before: the same command without it.
-    let again = Again::new(global, "apply").wishing(&wish.part, wish.release_hold);
+    let again = Again::new(global, "apply")
+        .wishing(&wish.part, wish.release_hold)
+        .redeploying(wish.redeploy.services());
     let attempt = work.attempt(session, &again);
     let told = failure::told(session, &verdicts, &attempt);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
@@ -152,7 +161,9 @@ fn typed(global: &Global, args: &ApplyArgs, wish: &Wish) -> Again {
     let again = Again::new(global, "apply");
     match &args.plan {
         Some(file) => again.with(&file.display().to_string()),
-        None => again.wishing(&wish.part, wish.release_hold),
+        None => again
+            .wishing(&wish.part, wish.release_hold)
+            .redeploying(wish.redeploy.services()),
     }
 }
 
@@ -166,8 +177,7 @@ async fn nothing_to_do(
     stop: &Stop,
 ) -> Result<Exit> {
     let began = session.clock.now();
-    let contents = |cloud| work.contents(cloud);
-    let journals = Journals::begin_with(session, "apply", contents).await?;
+    let journals = Journals::begin_with(session, "apply", |cloud| work.aim(cloud)).await?;
     let verdicts = BTreeMap::from_iter(
         session
             .places

@@ -77,6 +77,7 @@ const EXAMPLES: [(&str, &[&str]); 17] = [
             "deployer apply",
             "deployer apply staging.plan --wait-lock 10m",
             "deployer apply --yes --only web --only worker",
+            "deployer apply --redeploy web",
         ],
     ),
     ("check", &["deployer check", "deployer check --json"]),
@@ -93,6 +94,8 @@ const EXAMPLES: [(&str, &[&str]); 17] = [
         &[
             "deployer logs web worker --follow",
             "deployer logs --since 1h --grep timeout",
+            "deployer logs web --release r7",
+            "deployer logs web --migration",
         ],
     ),
     (

@@ -14,6 +14,8 @@ use crate::args::{Format, Global, MigrateArgs};
 use crate::command::plan;
 use crate::exit::Exit;
 use crate::failure;
+use crate::outcome;
+use crate::redeploys::Asked;
 use crate::run::{self, Journals, Manner};
 use crate::scene;
 use crate::session::Session;
@@ -40,6 +42,7 @@ fn wish(args: &MigrateArgs) -> Wish {
             MigrateArgs { retry: true, .. } => Rerun::Failed,
             MigrateArgs { .. } => Rerun::No,
         },
+        redeploy: Asked::NOTHING,
     }
 }
 
@@ -60,7 +63,7 @@ async fn locked(
     let problem = plan::show(global, session, &work.prepared, &scene, how);
     if work.prepared.plan.is_empty() {
         if !global.json {
-            sayln!(
+            outln!(
                 "the migration of this release has run already; after a restore of its database in place, `--again` runs it once more"
             );
         }
@@ -86,6 +89,7 @@ async fn locked(
     let again = Again::new(global, "migrate").with("--retry");
     let attempt = work.attempt(session, &again);
     let told = failure::told(session, &verdicts, &attempt);
+    outcome::tell(&work.prepared, &verdicts, global.json);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
     failure::report(global, session, &verdicts, &attempt).await;
     let exit = exit.max(unwritten.report(global.json));

@@ -13,6 +13,7 @@ use crate::again::Again;
 use crate::args::{Format, Global, PlanArgs, ScopeArgs};
 use crate::exit::Exit;
 use crate::plan_file::PlanFile;
+use crate::redeploys::Asked;
 use crate::scene::{self, Scene};
 use crate::session::{Session, header};
 use crate::view;
@@ -35,6 +36,7 @@ pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Resu
     if let Some(path) = &args.out {
         let plan = work.prepared.plan.clone();
         let file = PlanFile::new(plan, &wish.part, wish.release_hold, work.sources())?;
+        let file = file.redeploying(work.redeploys.clone());
         file.about(scene).write(path)?;
         if !global.json {
             let apply = Again::new(global, "apply").with(&path.display().to_string());
@@ -81,6 +83,7 @@ pub fn wish(scope: &ScopeArgs) -> Wish {
         part: part(scope.only.iter().cloned().collect()),
         release_hold: scope.release_hold,
         rerun: Rerun::No,
+        redeploy: Asked::Now(scope.redeploy.iter().cloned().collect()),
     }
 }
 

@@ -97,7 +97,7 @@ struct Listed {
 struct Attempt {
     at: Timestamp,
     by: String,
-    digest: String,
+    image: ImageName,
     content_id: String,
     /// What it was to serve, where this version can still read it.
     spec: Option<ServiceSpec>,
@@ -207,6 +207,7 @@ impl Listed {
             (Some(to), _) if release.put_back => format!("r{to} again"),
             (Some(to), _) => format!("back to r{to}"),
             (None, None) => "first".to_owned(),
+            (None, Some(before)) if release.redeployed => format!("r{} anew", before.number),
             (None, Some(before)) => {
                 names(&facts::between(&Version::of(before), &Version::of(release)))
             }
@@ -234,13 +235,14 @@ impl Listed {
     }
 
     fn attempt(&self, attempt: &Attempt) -> Row {
-        let of_image = self
-            .releases
-            .iter()
-            .find(|it| it.image.0.ends_with(&attempt.digest));
+        let digest = &attempt.image.digest;
+        let mut releases = self.releases.iter();
+        let of_image = releases.find(|it| it.image.0.ends_with(digest));
+        // Headers of before do not say the tag; a release of the image may.
+        let known = of_image.and_then(|it| it.tag.clone());
         let image = ImageName {
-            tag: of_image.and_then(|it| it.tag.clone()),
-            digest: attempt.digest.clone(),
+            tag: attempt.image.tag.clone().or(known),
+            digest: digest.clone(),
         };
         let before = self.releases.iter().rfind(|it| it.at < attempt.at);
         let changed = match (before, &attempt.spec) {
@@ -336,7 +338,10 @@ async fn attempts(
         attempts.push(Attempt {
             at: run.entries.last().map_or(header.at, |last| last.at),
             by: header.by.clone(),
-            digest: content.digest.clone(),
+            image: ImageName {
+                tag: content.tag.clone(),
+                digest: content.digest.clone(),
+            },
             content_id: content.content_id.clone(),
             spec: spec.and_then(|(_, env)| env.services.get(service).cloned()),
             outcome: match outcome {

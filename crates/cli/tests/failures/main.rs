@@ -44,9 +44,11 @@ mod permissions;
 #[path = "../sweep/picture.rs"]
 mod picture;
 mod planned;
+mod printed;
 mod proven;
 mod put_back;
 mod rates;
+mod redeploys;
 mod releases;
 mod renamed;
 mod reports;
@@ -137,6 +139,8 @@ const TESTS: &[&[Test]] = &[
     undone::TESTS,
     held::TESTS,
     renamed::TESTS,
+    redeploys::TESTS,
+    printed::TESTS,
     rates::TESTS,
     permissions::TESTS,
     contract::TESTS,

@@ -234,6 +234,8 @@ async fn live(watched: &Watched<'_>) {
     watched.run(APPLY, Exit::Success).await;
     for words in [
         &["logs"][..],
+        &["logs", "--release", "r1"],
+        &["logs", "--migration"],
         &["status"],
         &["releases"],
         &["secrets", "list"],
@@ -290,7 +292,16 @@ async fn live_on_app_runner(watched: &Watched<'_>) {
     stage.edit(|manifest| manifest.replace("e5f60002", "e5f60009"));
     watched.run(APPLY, Exit::Success).await;
     let seed = ["run", "idp", "--", "seed"];
-    for words in [&["logs"][..], &["status"], &["releases"], &["plan"], &seed] {
+    let release = ["logs", "--release", "r1"];
+    for words in [
+        &["logs"][..],
+        &release,
+        &["status"],
+        &["releases"],
+        &["plan"],
+        &seed,
+        &["apply", "--redeploy", "idp", "--yes", "--no-verify"],
+    ] {
         watched.run(words, Exit::Success).await;
     }
     let back = ["rollback", "--yes", "--no-verify"];
@@ -412,7 +423,42 @@ async fn of_parts(stage: &Stage) {
         let only = ["apply", "--only", "idp", "--yes", "--no-verify"];
         run(stage, &only, cloud, Exit::Success).await;
         assert_serves(stage, cloud, 2).await;
+        stage.calls.allow_only(is_permitted_to_a_pipeline);
+        let anew = [&only[..], &["--redeploy", "idp"]].concat();
+        run(stage, &anew, cloud, Exit::Success).await;
     }
+    untagged(stage).await;
+}
+
+/// A pipeline with a policy of before, which may not tag, deploys all the same; the next whole apply
+/// marks what it registered.
+async fn untagged(stage: &Stage) {
+    let mut policies = aws::only();
+    for policy in &mut policies {
+        for statement in policy["Statement"].as_array_mut().expect("statements") {
+            if let Some(actions) = statement["Action"].as_array_mut() {
+                actions.retain(|action| action != "ecs:TagResource");
+            } else if statement["Action"] == "ecs:TagResource" {
+                statement["Action"] = json!("ecs:DescribeServices");
+            }
+        }
+    }
+    hold_to(stage, &policies).await;
+    stage.write_image(3, "amd64");
+    stage.want(&Wanted {
+        version: 3,
+        ..Wanted::FIRST
+    });
+    stage.want_no_migration();
+    let only = ["apply", "--only", "idp", "--yes", "--no-verify"];
+    run(stage, &only, "aws", Exit::Success).await;
+    assert_serves(stage, "aws", 3).await;
+    hold_to(stage, &aws::policies(&Feature::ALL)).await;
+    let said = run(stage, &["plan"], "aws", Exit::Success).await;
+    says(&said, &["tags.deployer"]);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let plan = ["plan", "--detailed-exitcode"];
+    run(stage, &plan, "aws", Exit::Success).await;
 }
 
 /// Beside the ledger's, which is in memory here, and the project's.

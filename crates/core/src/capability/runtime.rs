@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Birth, ImageRef, MigrationRecord, Rerun, SecretVersion};
 use crate::address::Address;
 use crate::graph::{Graph, Output, Value};
+use crate::redeploy::Redeploy;
 use crate::spec::ServiceSpec;
 
 /// Declares services.
@@ -56,6 +57,8 @@ pub struct ServiceInputs {
     pub migrated: Arc<dyn MigrationRecord>,
     /// Run the migration although this release's one was tried and failed: a person's word.
     pub rerun: Rerun,
+    /// The new roll-out of what serves that is asked for.
+    pub redeploy: Option<Redeploy>,
 }
 
 /// How much of a service is declared.

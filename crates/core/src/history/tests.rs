@@ -88,6 +88,7 @@ fn after(steps: &[Step]) -> Vec<Release> {
                     rollback_to,
                     rejects,
                     put_back: false,
+                    redeployed: false,
                     ..last.clone()
                 }]
             }
@@ -109,6 +110,7 @@ fn after(steps: &[Step]) -> Vec<Release> {
                     rollback_to: Some(last.rollback_to.unwrap_or(last.number)),
                     rejects: None,
                     put_back: true,
+                    redeployed: false,
                     ..last.clone()
                 };
                 vec![made, again]

@@ -52,6 +52,9 @@ pub struct Release {
     /// hand did.
     #[serde(default, skip_serializing_if = "is_not")]
     pub put_back: bool,
+    /// Whether it is the release before, rolled out anew because a person asked for it.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub redeployed: bool,
     /// What of the release that it makes serve again was not restored, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<String>,

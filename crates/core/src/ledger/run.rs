@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Entry, Event, FORMAT};
 use crate::ledger::{AT_ONCE, Item, Ledger};
 use crate::ours::{Certain, Noted};
+use crate::redeploy::Redeploy;
 
 /// What is known when a run begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct RunHeader {
     /// is known by its image. Headers of before do not say it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contents: BTreeMap<String, Content>,
+    /// The services of which a new roll-out was asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub redeploys: BTreeMap<String, Redeploy>,
     /// Which command it is that was typed, on whichever targets: theirs are the same. Headers of
     /// before do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,6 +48,9 @@ pub struct RunHeader {
 pub struct Content {
     /// The image's digest.
     pub digest: String,
+    /// The image's tag, when its source had one. Headers of before do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// What every target has of the content, as a hash.
     pub content_id: String,
     /// What of the content is the target's own, as a hash.
@@ -231,6 +238,27 @@ impl Ledger {
             self.versions.set_unended(run.outcome().is_none());
         }
         Ok(run)
+    }
+
+    /// The roll-outs that the last run was asked for, where it did not come to its end: it is not
+    /// known which of them it began.
+    ///
+    /// Errors: ledger.
+    pub async fn unfinished_redeploys(&self) -> Result<BTreeMap<String, Redeploy>> {
+        let number = self.last_run_number().await?;
+        let header: Option<RunHeader> = self.read(&name_of_header(number)).await?;
+        let redeploys = header.map(|it| it.redeploys).unwrap_or_default();
+        if redeploys.is_empty() {
+            return Ok(redeploys);
+        }
+        let ended = self
+            .run(number)
+            .await?
+            .and_then(|it| it.outcome().map(drop));
+        Ok(match ended {
+            Some(()) => BTreeMap::new(),
+            None => redeploys,
+        })
     }
 
     /// The headers of the last runs, newest first, at most so many.

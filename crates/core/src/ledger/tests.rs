@@ -161,6 +161,7 @@ async fn what_was_made_only_just_now_is_forgotten_when_two_runs_do_not_see_it() 
         at: Timestamp::UNIX_EPOCH,
         manifest: serde_json::Value::Null,
         contents: std::collections::BTreeMap::new(),
+        redeploys: std::collections::BTreeMap::new(),
         typed: None,
     };
     let address: Address = "aws/us-east-1/rds.instance/main".parse().unwrap();
@@ -189,6 +190,7 @@ async fn a_run_writes_its_entries_in_order_and_keeps_the_inventory() {
         at: Timestamp::UNIX_EPOCH,
         manifest: serde_json::Value::Null,
         contents: std::collections::BTreeMap::new(),
+        redeploys: std::collections::BTreeMap::new(),
         typed: None,
     };
     let run = ledger.begin_run(header).await.unwrap();

@@ -11,6 +11,7 @@ use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::{FieldChange, Fields};
 use crate::ours::{self, Began, Noted, Past};
+use crate::redeploy;
 use crate::wait::{Pace, Readiness};
 
 /// A resource as a node.
@@ -223,6 +224,7 @@ impl<R: Resource> ResourceNode<R> {
         let effect = self.effect_of(&changes, actual);
         self.resource.withdraw(&changes);
         let (action, reason) = match effect {
+            Effect::InPlace if redeploy::is_all_of(&changes) => (Action::Update, redeploy::REASON),
             Effect::InPlace => (Action::Update, "it differs from the manifest"),
             Effect::Interrupts => (
                 Action::Update,

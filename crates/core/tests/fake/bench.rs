@@ -219,6 +219,7 @@ impl Bench {
                 at: self.clock.now(),
                 manifest: serde_json::Value::Null,
                 contents: BTreeMap::new(),
+                redeploys: BTreeMap::new(),
                 typed: None,
             };
             let run = place.ledger.begin_run(header).await.unwrap();

@@ -369,6 +369,10 @@ impl Services for FakeCloud {
         not_operated()
     }
 
+    async fn newest_rollout(&self, _service: &ServiceSpec) -> Result<Option<String>> {
+        not_operated()
+    }
+
     async fn revisions(&self, _service: &ServiceSpec) -> Result<Vec<RevisionInfo>> {
         not_operated()
     }
@@ -467,7 +471,13 @@ impl FakeCloud {
 
 #[async_trait]
 impl Logs for FakeCloud {
-    async fn lines(&self, _: &ServiceSpec, _: Timestamp, _: usize) -> Result<Vec<LogLine>> {
+    async fn lines(
+        &self,
+        _: &ServiceSpec,
+        _: LinesOf<'_>,
+        _: Timestamp,
+        _: usize,
+    ) -> Result<Vec<LogLine>> {
         not_operated()
     }
 }

@@ -250,6 +250,7 @@ impl Wanted {
             migrations: Arc::new(LedgerMigrations::new(ledger.clone())),
             rerun: self.rerun,
             part: Part::All,
+            redeploys: BTreeMap::new(),
             held: BTreeSet::new(),
             dns: BTreeMap::new(),
         }

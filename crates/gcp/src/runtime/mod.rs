@@ -101,6 +101,7 @@ impl Runtime for Composition<'_> {
             _granted: granted.iter().map(|done| taken.take(done)).collect(),
             revision: revision.clone(),
             url: url.clone(),
+            redeploy: inputs.redeploy.clone(),
             there: Mutex::default(),
             serves: Mutex::default(),
             ours: Mutex::default(),
@@ -176,6 +177,13 @@ impl Services for Gcp {
             url: service.url.clone().or(given),
             put_back: None,
         }))
+    }
+
+    async fn newest_rollout(&self, service: &ServiceSpec) -> Result<Option<String>> {
+        let calls = service::Calls::new(&self.project, &service.name);
+        let there = calls.find().await?.seen(&calls.cannot("read"))?;
+        let newest = there.as_ref().map(|it| it.latest_created_revision.as_str());
+        Ok(newest.and_then(shape::revision_name).map(str::to_owned))
     }
 
     async fn revisions(&self, service: &ServiceSpec) -> Result<Vec<RevisionInfo>> {

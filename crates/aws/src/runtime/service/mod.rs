@@ -5,7 +5,7 @@ pub(crate) mod fields;
 mod kind;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::spec::AwsService;
@@ -23,6 +23,7 @@ use deployer_core::kind::Refused;
 use deployer_core::migration::Migrated;
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Ready, Resource, Undone, Watch};
+use deployer_core::redeploy::{self, Redeploy};
 use deployer_core::spec::{LedgerNote, Replicas};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 
@@ -77,6 +78,10 @@ pub(crate) struct Service {
     /// Traffic moves only after it.
     pub(in crate::runtime) migrated: Value<Migrated>,
     pub(in crate::runtime) revision: Output<Revision>,
+    /// The new roll-out of what serves that is asked for.
+    pub(in crate::runtime) redeploy: Option<Redeploy>,
+    /// The deployment that this run forced, of the task definition that served before.
+    pub(in crate::runtime) forced: Mutex<Option<String>>,
 }
 
 impl Service {
@@ -94,7 +99,7 @@ impl Service {
         let settings = &self.settings;
         let is_new = !settings.adopt;
         match (self.scope, field) {
-            (_, "task_definition" | "rollout") => true,
+            (_, "task_definition" | "rollout" | redeploy::FIELD) => true,
             (Scope::CodeOnly, _) => false,
             (_, "desired_count") => !self.unsaid.contains("replicas"),
             (_, "network.security_groups") => {
@@ -313,9 +318,14 @@ impl Service {
         let mut call = self.call()?;
         if changed("task_definition") {
             call = call.task_definition(self.definition.settled()?.0);
-        } else if changed("rollout") || UNDEPLOYED.iter().any(|field| changed(field)) {
-            // The same task definition again: only a new deployment tries it again, or gives
-            // running tasks the setting.
+        } else if changed("rollout")
+            || redeploy::is_among(changes)
+            || UNDEPLOYED.iter().any(|field| changed(field))
+        {
+            // The same task definition again: only a new deployment tries it again, gives running
+            // tasks the setting, or starts them anew. UpdateService takes no token: sent again
+            // because its reply was lost, it makes one deployment more, which takes the place of
+            // the first.
             call = call.force_new_deployment(true);
         }
         if changed("desired_count") {
@@ -335,6 +345,23 @@ impl Service {
             call = call.propagate_tags(PropagateTags::Service);
         }
         Ok(call)
+    }
+
+    /// Keeps which deployment this run forced.
+    fn note_forced(&self, service: &SdkService) {
+        let forced = rollout::newest(service).map(str::to_owned);
+        *self.forced.lock().unwrap_or_else(PoisonError::into_inner) = forced;
+    }
+
+    /// Why ECS went back from the deployment that this run forced: to another one of the same task
+    /// definition, which alone does not tell that ours failed.
+    fn taken_back(&self, seen: &SdkService, wanted: &str) -> Option<String> {
+        let forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
+        let forced = forced.as_deref()?;
+        let another = rollout::newest(seen) != Some(forced);
+        let same = seen.task_definition() == Some(wanted);
+        let why = rollout::went_back(seen).filter(|_| another && same);
+        why.map(str::to_owned)
     }
 
     async fn retag(&self, actual: &SdkService, changes: TagChanges) -> Result<()> {
@@ -384,8 +411,11 @@ impl Resource for Service {
         }
     }
 
-    fn desired(&self, _there: Option<&Self::Actual>) -> Fields {
-        self.compared(&self.wished())
+    fn desired(&self, there: Option<&Self::Actual>) -> Fields {
+        let mut wished = self.wished();
+        let newest = there.and_then(rollout::newest);
+        redeploy::describe(&mut wished, self.redeploy.as_ref(), newest);
+        self.compared(&wished)
     }
 
     fn observed(&self, actual: &Self::Actual) -> Fields {
@@ -402,6 +432,13 @@ impl Resource for Service {
         }
         whole.set_some("load_balancer", self.balancers.observed(actual));
         describe_rollout(&mut whole, actual);
+        // A roll-out that was asked for and that ECS took back did not start anything anew, though
+        // the task definition serves: nobody was told yet, as its run was killed.
+        let asked = self.redeploy.as_ref();
+        let asked = asked.filter(|it| !it.is_due(rollout::newest(actual)));
+        if let Some(why) = asked.and_then(|_| rollout::went_back(actual)) {
+            whole.set("rollout", format!("failed: {why}"));
+        }
         self.compared(&whole)
     }
 
@@ -479,6 +516,9 @@ impl Resource for Service {
             true => actual.clone(),
             false => self.update_service(actual, changes).await?,
         };
+        if redeploy::is_among(changes) {
+            self.note_forced(&updated);
+        }
         if let Some(tags) = &retagged {
             updated.tags = Some(sdk_tags(tags).map_err(incomplete)?);
         }
@@ -551,9 +591,12 @@ impl Resource for Service {
                 actual: actual.clone(),
             });
         };
-        let state = self
-            .judge
-            .look(&seen, &wanted, self.clients.clock().elapsed());
+        let state = match self.taken_back(&seen, &wanted) {
+            Some(why) => Readiness::RolledBack(why),
+            None => self
+                .judge
+                .look(&seen, &wanted, self.clients.clock().elapsed()),
+        };
         let state = match state.failure() {
             None => state,
             Some((_, why)) => {

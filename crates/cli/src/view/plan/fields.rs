@@ -4,6 +4,7 @@ use deployer_core::address::Address;
 use deployer_core::fields::{FieldChange, FieldValue};
 use deployer_core::node::Action;
 use deployer_core::plan::Change;
+use deployer_core::redeploy;
 
 use crate::facts::{Fact, How};
 
@@ -85,7 +86,8 @@ pub fn rolls_out(change: &Change) -> bool {
         Action::Create | Action::Replace => true,
         Action::Update if change.address.kind == "ecs.service" => {
             let mut fields = change.changes.iter();
-            fields.any(|it| it.field == "task_definition" || it.field == "rollout")
+            let rolls = ["task_definition", "rollout", redeploy::FIELD];
+            fields.any(|it| rolls.contains(&it.field.as_str()))
         }
         // Whatever changes it is an operation that deploys.
         Action::Update if change.address.kind == "app_runner.service" => {

@@ -78,6 +78,7 @@ async fn begin(ledger: &Ledger) -> Result<RunJournal> {
         at: Timestamp::UNIX_EPOCH,
         manifest: Value::Null,
         contents: BTreeMap::new(),
+        redeploys: BTreeMap::new(),
         typed: None,
     };
     ledger.begin_run(header).await

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::node::Resource;
+use deployer_core::redeploy;
 use google_cloud_run_v2::model;
 
 use super::RunService;
@@ -25,8 +26,13 @@ pub(crate) struct Serves {
 impl RunService {
     /// What the manifest asks for of a service that is like `base` otherwise.
     pub(super) fn desired_over(&self, base: model::Service) -> Fields {
+        let newest = revision_name(&base.latest_created_revision).map(str::to_owned);
         match self.reused(&base) {
-            None => self.desired_of_newest(base),
+            None => {
+                let mut fields = self.desired_of_newest(base);
+                redeploy::describe(&mut fields, self.redeploy.as_ref(), newest.as_deref());
+                fields
+            }
             Some((name, serving)) => {
                 let mut fields = self.desired_of_newest(serving);
                 fields.set(
@@ -56,7 +62,12 @@ impl RunService {
     pub(super) fn reused(&self, service: &model::Service) -> Option<(String, model::Service)> {
         let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
         let serves = serves.clone()?;
-        if revision_name(&service.latest_created_revision) != Some(serves.newest.as_str()) {
+        let newest = revision_name(&service.latest_created_revision);
+        if newest != Some(serves.newest.as_str()) {
+            return None;
+        }
+        // What serves was started long ago.
+        if self.redeploy.as_ref().is_some_and(|it| it.is_due(newest)) {
             return None;
         }
         let serving = service.clone().set_template(serves.template);
@@ -97,7 +108,9 @@ impl RunService {
         let changes = sent.changes_to(&self.observed(now));
         let changes = changes.iter();
         let changes = changes
-            .filter(|change| !shape::is_around(&change.field) && change.field != "serving")
+            // A revision that is not named yet leaves a roll-out due that has begun.
+            .filter(|change| !["serving", redeploy::FIELD].contains(&change.field.as_str()))
+            .filter(|change| !shape::is_around(&change.field))
             .take(SHOWN)
             .map(show_change);
         let changes: Vec<String> = changes.collect();

@@ -22,6 +22,7 @@ use deployer_core::graph::{Output, Value};
 use deployer_core::migration::Migrated;
 use deployer_core::names::LEDGER_LABEL;
 use deployer_core::node::{Ready, Resource, Undone, Watch};
+use deployer_core::redeploy::Redeploy;
 use deployer_core::spec::LedgerNote;
 use deployer_core::wait::{Pace, Readiness};
 use google_cloud_run_v2::model;
@@ -63,6 +64,8 @@ pub(crate) struct RunService {
     pub(crate) url: Output<Option<String>>,
     /// The ledger that it is to be in.
     pub(crate) ledger: Option<LedgerNote>,
+    /// The new roll-out of what serves that is asked for.
+    pub(crate) redeploy: Option<Redeploy>,
     /// What was last read: what the manifest is silent about is as it is there.
     pub(crate) there: Mutex<Option<model::Service>>,
     /// What was found to serve, where the newest revision cannot.

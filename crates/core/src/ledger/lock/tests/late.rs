@@ -32,6 +32,7 @@ impl Overtaken {
             at: machine.ledger.clock.now(),
             manifest: serde_json::Value::Null,
             contents: std::collections::BTreeMap::new(),
+            redeploys: std::collections::BTreeMap::new(),
             typed: None,
         };
         machine.ledger.begin_run(header).await.unwrap()
