@@ -9,6 +9,7 @@ mod data;
 mod dns;
 mod marked;
 mod migration;
+mod survey;
 
 pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance, UnfitTarget};
 pub use console::{Console, Keyboard, Over, Shown};
@@ -16,6 +17,7 @@ pub use data::{Cache, CacheOutputs, Database, DatabaseOutputs, PasswordRule, Sto
 pub use dns::{Dns, RecordStatus};
 pub use marked::{Marked, Unlisted};
 pub use migration::{Birth, MigrationKey, Rerun};
+pub use survey::{Candidate, Findings, Network, Survey};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
