@@ -1,5 +1,5 @@
-//! Checks what runs in other people's pipelines: workflows, the action, the template for GitLab, and
-//! their scripts. Needs no network once its programs are installed.
+//! Checks what runs in other people's pipelines: workflows, the action, the template for GitLab,
+//! and their scripts. Needs no network once its programs are installed.
 
 use std::path::Path;
 use std::process::Command;

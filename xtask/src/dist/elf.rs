@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(read(&program(&[1, 2])).unwrap(), Linkage::Static);
         assert_eq!(read(&program(&[1, INTERPRETER])).unwrap(), Linkage::Dynamic);
         assert!(read(b"#!/bin/sh\n").is_err());
-        assert!(read(&program(&[1])[..70]).is_err());
+        assert!(read(&program(&[1])[..66]).is_err());
     }
 
     #[test]

@@ -18,8 +18,8 @@ const PROGRAM: &str = "usr/bin/deployer";
 /// The authorities that it trusts: this machine's.
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
-/// Writes `NAME.oci.tar` beside the archive. A program that is not static gets the libraries of this
-/// machine with it: an image to try, and none to release.
+/// Writes `NAME.oci.tar` beside the archive. A program that is not static gets the libraries of
+/// this machine with it: an image to try, and none to release.
 pub(super) fn write(release: &Release, binary: &Path, linked: Linkage) -> Result<()> {
     let libraries = match linked {
         Linkage::Static => Vec::new(),
@@ -139,10 +139,10 @@ mod tests {
             target: "x86_64-unknown-linux-musl",
         };
         write(&release, &binary, Linkage::Static).unwrap();
-        let packed = "oci-archive:deployer-1.2.3-x86_64-unknown-linux-musl.oci.tar";
+        // By its tag: another one is refused.
+        let packed = "oci-archive:deployer-1.2.3-x86_64-unknown-linux-musl.oci.tar:1.2.3";
         let source = deployer_oci::ImageSource::parse(packed, folder.path()).unwrap();
         let image = source.open(deployer_oci::Anonymous).await.unwrap();
-        assert_eq!(image.tag(), Some("1.2.3"));
         image.require_platform("linux", "amd64").unwrap();
         assert!(image.require_platform("linux", "arm64").is_err());
         assert!(image.config("linux", "amd64").await.unwrap().is_some());
