@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::run::{self, Outcome, Steps};
-use crate::{deny, test, workspace};
+use crate::{deny, test, workflows, workspace};
 
 /// `cargo xtask ci`: runs every step, whatever the ones before it say, and fails if any did.
 pub fn ci() -> Result<()> {
@@ -23,6 +23,7 @@ pub fn ci() -> Result<()> {
         cargo(&rustdoc, &[("RUSTDOCFLAGS", "-D warnings")])
     });
     test::run_steps(&mut steps, &[]);
+    steps.step("workflows", workflows::check);
     steps.step("deny", deny::check);
     steps.step("advisories", deny::advisories);
     steps.finish()

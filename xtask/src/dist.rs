@@ -1,19 +1,20 @@
 //! What a release consists of: a static binary with its completions, manual, schema and licences in
-//! an archive, sums, and a script that installs it.
+//! an archive, the same binary as a container image, sums, and a script that installs it.
+
+mod archive;
+mod elf;
+mod image;
+mod toolchain;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use flate2::Compression;
-use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
 use crate::{run, workspace};
-
-/// What is built unless another is asked for: it runs on every Linux of this processor.
-const TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// The script as it is in the repository; two words of it are filled in.
 const INSTALLER: &str = include_str!("dist/install.sh");
@@ -23,16 +24,23 @@ const LICENCES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
-    target: String,
+    /// `None`: a static one for this machine's processor.
+    target: Option<String>,
+    profile: String,
     /// A program that is built already.
     binary: Option<PathBuf>,
+    /// One of this version that runs here and writes manual, completions and schema, where that of
+    /// the release does not.
+    pages: Option<PathBuf>,
 }
 
 impl Wanted {
     fn read(words: &[&str]) -> Result<Self> {
         let mut wanted = Self {
-            target: TARGET.to_owned(),
+            target: None,
+            profile: "release".to_owned(),
             binary: None,
+            pages: None,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -40,182 +48,190 @@ impl Wanted {
                 .next()
                 .with_context(|| format!("{word} needs a value"))?;
             match *word {
-                "--target" => wanted.target = (*value).to_owned(),
+                "--target" => wanted.target = Some((*value).to_owned()),
+                "--profile" => wanted.profile = (*value).to_owned(),
                 "--binary" => wanted.binary = Some(PathBuf::from(value)),
-                other => bail!("`{other}` is neither --target nor --binary"),
+                "--pages" => wanted.pages = Some(PathBuf::from(value)),
+                other => {
+                    bail!("`{other}` is none of --target, --profile, --binary and --pages")
+                }
             }
         }
         Ok(wanted)
     }
+
+    /// Whether it is only to be seen that everything works: then it is made quickly.
+    fn is_trial(&self) -> bool {
+        self.profile == "dev"
+    }
 }
 
-/// `cargo xtask dist [--target TRIPLE] [--binary FILE]`: everything of a release under
-/// `target/dist`.
+/// `cargo xtask dist [--target TRIPLE|host] [--profile NAME] [--binary FILE] [--pages FILE]`:
+/// everything of a release under `target/dist`, installed once into a folder of its own where it
+/// runs here.
 pub fn command(words: &[&str]) -> Result<()> {
     let wanted = Wanted::read(words)?;
     let version = env!("CARGO_PKG_VERSION");
+    let host = toolchain::host()?;
+    let target = match wanted.target.as_deref() {
+        None => format!("{}-unknown-linux-musl", toolchain::processor(&host)),
+        Some("host") => host.clone(),
+        Some(target) => target.to_owned(),
+    };
+    let runs_here = toolchain::processor(&target) == toolchain::processor(&host);
+    ensure!(
+        runs_here || wanted.pages.is_some(),
+        "a program for {target} does not run on {host} and cannot write its manual here: name another \
+         one of this version with --pages, or build on such a machine"
+    );
     let binary = match &wanted.binary {
         Some(binary) => binary.clone(),
-        None => {
-            let missing = missing(&wanted.target);
-            if !missing.is_empty() {
-                bail!(
-                    "cannot build for {}:\n  {}",
-                    wanted.target,
-                    missing.join("\n  ")
-                );
-            }
-            build(&wanted.target, version)?
-        }
+        None => toolchain::build(&target, &host, &wanted.profile, &described(version))?,
     };
-    let folder = workspace::generated("dist");
-    let name = format!("deployer-{version}-{}", wanted.target);
-    let staged = folder.join(&name);
-    if staged.exists() {
-        fs::remove_dir_all(&staged).context("cannot remove what the last one left")?;
+    let linked = elf::linkage(&binary)?;
+    if target.ends_with("-musl") {
+        ensure!(
+            linked == elf::Linkage::Static,
+            "{} is not static",
+            binary.display()
+        );
     }
-    stage(&binary, &staged)?;
-    let archive = folder.join(format!("{name}.tar.gz"));
-    pack(&staged, &archive, &name)?;
+    let release = Release {
+        folder: workspace::generated("dist"),
+        version,
+        target: &target,
+    };
+    let pages = wanted.pages.as_ref().unwrap_or(&binary);
+    release.pack(&binary, pages, wanted.is_trial())?;
+    image::write(&release, &binary, linked)?;
     let repository = std::env::var("GITHUB_REPOSITORY").unwrap_or_default();
-    let script = folder.join("install.sh");
+    let script = release.folder.join("install.sh");
     fs::write(&script, installer(version, &repository)).context("cannot write install.sh")?;
-    let sums = sums(&folder)?;
-    fs::write(folder.join("SHA256SUMS"), &sums).context("cannot write the sums")?;
+    let sums = release.sums()?;
+    fs::write(release.folder.join("SHA256SUMS"), &sums).context("cannot write the sums")?;
     print!("{sums}");
-    println!("in {}", folder.display());
+    println!("in {}", release.folder.display());
+    if linked == elf::Linkage::Dynamic {
+        println!("not static: it runs where the libraries of this machine are");
+    }
+    match runs_here {
+        true => println!("installed and started: {}", release.try_installer()?),
+        false => println!("not started: this machine is {host}"),
+    }
     Ok(())
 }
 
-/// What this machine lacks to build for a target, each with the command that mends it.
-fn missing(target: &str) -> Vec<String> {
-    let mut missing = Vec::new();
-    let mut rustc = Command::new("rustc");
-    let asked = run::output(rustc.args(["--print", "target-libdir", "--target", target]));
-    let is_there = asked.is_ok_and(|folder| Path::new(folder.trim()).is_dir());
-    if !is_there {
-        missing.push(format!("the standard library: rustup target add {target}"));
+/// What is made for one target.
+struct Release<'a> {
+    folder: PathBuf,
+    version: &'a str,
+    target: &'a str,
+}
+
+impl Release<'_> {
+    /// What everything of it is called.
+    fn name(&self) -> String {
+        format!("deployer-{}-{}", self.version, self.target)
     }
-    if target.ends_with("-musl") {
-        // `aws-lc` is C; `cc` looks for these names, or what the variable says.
-        let variable = format!("CC_{}", target.replace('-', "_"));
-        let compilers = ["musl-gcc", "x86_64-linux-musl-gcc"];
-        let named = std::env::var_os(&variable).is_some();
-        if !named && !compilers.iter().any(|it| run::exists(it)) {
-            missing.push(format!(
-                "a C compiler for musl: apt-get install musl-tools, or name one in {variable}"
-            ));
+
+    /// Lays out the archive's content and packs it; `pages` writes manual, completions and schema.
+    fn pack(&self, binary: &Path, pages: &Path, quickly: bool) -> Result<()> {
+        let name = self.name();
+        let staged = self.folder.join(&name);
+        if staged.exists() {
+            fs::remove_dir_all(&staged).context("cannot remove what the last one left")?;
         }
+        stage(binary, pages, &staged)?;
+        let archive = self.folder.join(format!("{name}.tar.gz"));
+        let level = match quickly {
+            true => Compression::fast(),
+            false => Compression::best(),
+        };
+        archive::pack(&staged, &archive, &name, level)
     }
-    missing
+
+    /// A line for each archive of this version and for the script, as `sha256sum --check` reads it.
+    fn sums(&self) -> Result<String> {
+        let begin = format!("deployer-{}-", self.version);
+        let mut lines = String::new();
+        let entries =
+            fs::read_dir(&self.folder).context("cannot read the folder of the release")?;
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths.iter().filter(|path| path.is_file()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !name.starts_with(&begin) && name != "install.sh" {
+                continue;
+            }
+            let content = fs::read(path).with_context(|| format!("cannot read {name}"))?;
+            let sum = hex::encode(Sha256::digest(content));
+            lines.push_str(&format!("{sum}  {name}\n"));
+        }
+        Ok(lines)
+    }
+
+    /// Installs it as a person does, from the folder of the release, and says what the program that
+    /// was installed calls itself.
+    fn try_installer(&self) -> Result<String> {
+        let prefix = self.folder.join("installed");
+        if prefix.exists() {
+            fs::remove_dir_all(&prefix).context("cannot remove what the last one left")?;
+        }
+        let mut script = Command::new("sh");
+        script.arg(self.folder.join("install.sh"));
+        script.env("DEPLOYER_PREFIX", &prefix);
+        script.env("DEPLOYER_TARGET", self.target);
+        let from = format!("file://{}", self.folder.display());
+        run::output(script.env("DEPLOYER_REPOSITORY", from)).context("the installer")?;
+        let said = run::output(Command::new(prefix.join("bin/deployer")).arg("--version"))?;
+        let said = said.trim().to_owned();
+        fs::remove_dir_all(&prefix).context("cannot remove what was installed")?;
+        ensure!(
+            said.contains(self.version),
+            "it is version {said}, not {}",
+            self.version
+        );
+        Ok(said)
+    }
 }
 
-fn build(target: &str, version: &str) -> Result<PathBuf> {
-    let mut build = workspace::cargo();
-    build.args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "deployer",
-        "--target",
-        target,
-    ]);
-    build.env("DEPLOYER_VERSION", described(version));
-    workspace::build_program(&mut build, "deployer")
-}
-
-/// The version with the commit that it was built from, where that can be told.
+/// The version with the commit that it was built from, where that is known.
 fn described(version: &str) -> String {
-    let mut git = Command::new("git");
-    git.current_dir(workspace::root());
-    match run::output(git.args(["show", "--no-patch", "--format=%h %cs", "HEAD"])) {
-        Ok(commit) => format!("{version} ({})", commit.trim()),
-        Err(_) => version.to_owned(),
+    match commit(&["show", "--no-patch", "--format=%h %cs", "HEAD"]) {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
     }
 }
 
-/// Lays out the archive's content; the program writes its own pages.
-fn stage(binary: &Path, folder: &Path) -> Result<()> {
+fn commit(question: &[&str]) -> Option<String> {
+    let mut git = Command::new("git");
+    let said = run::output(git.current_dir(workspace::root()).args(question));
+    said.ok().map(|said| said.trim().to_owned())
+}
+
+/// Lays out the archive's content; `writer`, a program of this version, writes the pages.
+fn stage(binary: &Path, writer: &Path, folder: &Path) -> Result<()> {
     let completions = folder.join("completions");
     fs::create_dir_all(&completions).context("cannot make the folder of the archive")?;
     let program = folder.join("deployer");
     fs::copy(binary, &program).with_context(|| format!("cannot copy {}", binary.display()))?;
-    let mut man = Command::new(&program);
+    let mut man = Command::new(writer);
     run::output(man.args(["man", "--out"]).arg(folder.join("man")))?;
     for (shell, file) in [
         ("bash", "deployer.bash"),
         ("zsh", "_deployer"),
         ("fish", "deployer.fish"),
     ] {
-        let script = run::output(Command::new(&program).args(["completions", shell]))?;
+        let script = run::output(Command::new(writer).args(["completions", shell]))?;
         fs::write(completions.join(file), script).context("cannot write a completion script")?;
     }
-    let schema = run::output(Command::new(&program).arg("schema"))?;
+    let schema = run::output(Command::new(writer).arg("schema"))?;
     fs::write(folder.join("deployer.schema.json"), schema).context("cannot write the schema")?;
     for file in LICENCES {
         let from = workspace::root().join(file);
         fs::copy(&from, folder.join(file)).with_context(|| format!("cannot copy {file}"))?;
     }
     Ok(())
-}
-
-/// Packs a folder, in the order of names and without times and owners: the same content is the same
-/// archive.
-fn pack(folder: &Path, archive: &Path, name: &str) -> Result<()> {
-    let file = fs::File::create(archive).context("cannot write the archive")?;
-    let mut builder = tar::Builder::new(GzEncoder::new(file, Compression::best()));
-    for path in files(folder)? {
-        let inside = Path::new(name).join(path.strip_prefix(folder)?);
-        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let is_program = path.file_name().is_some_and(|it| it == "deployer");
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(if is_program { 0o755 } else { 0o644 });
-        header.set_mtime(0);
-        builder
-            .append_data(&mut header, inside, content.as_slice())
-            .context("cannot write the archive")?;
-    }
-    let packed = builder.into_inner().and_then(GzEncoder::finish);
-    packed.context("cannot write the archive")?;
-    Ok(())
-}
-
-/// Every file below a folder, in the order of their paths.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).context("cannot read the folder of the archive")? {
-        let path = entry
-            .context("cannot read the folder of the archive")?
-            .path();
-        match path.is_dir() {
-            true => found.extend(files(&path)?),
-            false => found.push(path),
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// A line for each archive and script, as `sha256sum --check` reads it.
-fn sums(folder: &Path) -> Result<String> {
-    let mut lines = String::new();
-    let entries = fs::read_dir(folder).context("cannot read the folder of the release")?;
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths.iter().filter(|path| path.is_file()) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name == "SHA256SUMS" {
-            continue;
-        }
-        let content = fs::read(path).with_context(|| format!("cannot read {name}"))?;
-        lines.push_str(&format!(
-            "{}  {name}\n",
-            hex::encode(Sha256::digest(content))
-        ));
-    }
-    Ok(lines)
 }
 
 fn installer(version: &str, repository: &str) -> String {
@@ -225,54 +241,6 @@ fn installer(version: &str, repository: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_asked_for_is_read_and_anything_else_refused() {
-        let wanted = Wanted::read(&["--binary", "a/deployer", "--target", "x"]).unwrap();
-        assert_eq!(wanted.target, "x");
-        assert_eq!(wanted.binary.as_deref(), Some(Path::new("a/deployer")));
-        assert_eq!(Wanted::read(&[]).unwrap().target, TARGET);
-        assert!(Wanted::read(&["--target"]).is_err() && Wanted::read(&["--fast", "x"]).is_err());
-    }
-
-    #[test]
-    fn the_same_content_is_the_same_archive_and_its_sum_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let staged = folder.path().join("staged");
-        fs::create_dir_all(staged.join("man")).unwrap();
-        fs::write(staged.join("deployer"), "program").unwrap();
-        fs::write(staged.join("man/deployer.1"), "page").unwrap();
-        let archives = ["a.tar.gz", "b.tar.gz"].map(|name| folder.path().join(name));
-        for archive in &archives {
-            pack(&staged, archive, "deployer-1").unwrap();
-        }
-        let bytes = fs::read(&archives[0]).unwrap();
-        assert_eq!(bytes, fs::read(&archives[1]).unwrap());
-        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
-        let entries = archive.entries().unwrap().map(|entry| {
-            let entry = entry.unwrap();
-            let path = entry.path().unwrap().display().to_string();
-            (path, entry.header().mode().unwrap())
-        });
-        let wanted = [
-            ("deployer-1/deployer".to_owned(), 0o755),
-            ("deployer-1/man/deployer.1".to_owned(), 0o644),
-        ];
-        assert_eq!(entries.collect::<Vec<_>>(), wanted);
-        let sums = sums(folder.path()).unwrap();
-        assert_eq!(sums.lines().count(), 2, "{sums}");
-        assert!(
-            sums.contains(&hex::encode(Sha256::digest(&bytes))),
-            "{sums}"
-        );
-    }
-
-    #[test]
-    fn the_installer_knows_its_version_and_where_it_comes_from() {
-        let script = installer("1.2.3", "team/deployer");
-        assert!(script.contains("1.2.3") && script.contains("team/deployer"));
-        assert!(!script.contains('@'), "{script}");
-    }
-}
+mod action_tests;
+#[cfg(test)]
+mod tests;

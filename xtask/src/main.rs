@@ -19,6 +19,7 @@ mod test;
 #[cfg(test)]
 mod tidy;
 mod venv;
+mod workflows;
 mod workspace;
 
 use std::process::ExitCode;
@@ -27,14 +28,15 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   demo       the whole story on this machine: two clouds, three versions, a rollback
-  ci         everything that must pass: fmt, clippy, rustdoc, test, deny
+  ci         everything that must pass: fmt, clippy, rustdoc, test, workflows, deny
   test       every test, with images, PostgreSQL and Python clients prepared
   sweep      every call fails, every entry is the last: all points, where test tries a sample
   bench      what the program costs: calls, critical path, lag, scale, footprint, beside the runbook
              (`bench runbook`: the last of these alone)
   docs       write docs/manifest.md from the manifest's schema, and docs/permissions.md from the program
-  dist       a release under target/dist: static binary, completions, manual, sums, installer
-             (`--target TRIPLE`; `--binary FILE` packs one that is built already)
+  dist       a release under target/dist: static binary, completions, manual, image, sums, installer
+             (`--target TRIPLE`; `--binary FILE` packs one that is built already;
+             `--profile dev --target host` tries all of it with what the tests built)
   picture    write docs/terminal.svg from a real plan and apply
   images     build the test service and write its images under target/images
   postgres   run a PostgreSQL in the foreground and print its URL

@@ -48,7 +48,9 @@ impl Layer {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let mut archive = tar::Builder::new(Vec::new());
         for directory in parents(&files) {
-            let header = header(tar::EntryType::Directory, 0o755, 0);
+            // Everybody's, as on every system.
+            let mode = if directory == "tmp" { 0o1777 } else { 0o755 };
+            let header = header(tar::EntryType::Directory, mode, 0);
             append(&mut archive, header, &format!("{directory}/"), &[])?;
         }
         for file in &files {

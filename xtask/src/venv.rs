@@ -11,6 +11,8 @@ use crate::workspace;
 
 const REQUIREMENTS: &str = "tests/conformance/requirements.txt";
 
+const WORKFLOWS: &str = "tests/conformance/workflows.txt";
+
 const MINISTACK: &str = "tests/conformance/ministack.txt";
 
 /// `cargo xtask venv`: prepares the environment and prints its path.
@@ -29,6 +31,13 @@ pub fn prepare() -> Result<PathBuf> {
     if let Err(error) = install(&venv.join("ministack"), MINISTACK) {
         eprintln!("without ministack: {error:#}");
     }
+    Ok(venv)
+}
+
+/// The directory of the programs that check workflows, made when it is absent or they changed.
+pub fn of_workflows() -> Result<PathBuf> {
+    let venv = workspace::generated("venv-workflows");
+    install(&venv, WORKFLOWS)?;
     Ok(venv)
 }
 

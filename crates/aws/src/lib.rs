@@ -29,6 +29,7 @@ mod runtime;
 mod secret_store;
 mod site;
 pub mod spec;
+mod survey;
 mod tagging;
 mod tags;
 

@@ -207,7 +207,7 @@ async fn command(cli: Cli, surroundings: Surroundings) -> Exit {
 
 async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> Exit {
     let result = match command {
-        Command::Init(args) => command::init::run(global, args),
+        Command::Init(args) => command::init::run(global, args, surroundings.clock).await,
         Command::Schema(args) => Ok(command::schema::run(args)),
         Command::Permissions => Ok(command::permissions::run(global)),
         Command::Man(args) => command::man::run(args),

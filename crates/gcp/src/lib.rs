@@ -36,6 +36,7 @@ mod secret_access;
 mod secret_store;
 mod site;
 pub mod spec;
+mod survey;
 
 pub use credentials::Bearer;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::global::Which;
 
@@ -45,6 +45,9 @@ pub struct InitArgs {
         hide_env_values = true
     )]
     pub aws_region: Option<String>,
+    /// What runs the service on AWS; default: `ecs`
+    #[arg(long, value_enum, value_name = "RUNTIME")]
+    pub runtime: Option<AwsRuntimeArg>,
     /// The ECS cluster
     #[arg(long)]
     pub cluster: Option<String>,
@@ -60,6 +63,9 @@ pub struct InitArgs {
     /// The app's own role
     #[arg(long, value_name = "ROLE")]
     pub task_role: Option<String>,
+    /// The role with which App Runner pulls the image
+    #[arg(long, value_name = "ROLE")]
+    pub access_role: Option<String>,
     /// The Google Cloud project
     #[arg(long, env = "GOOGLE_CLOUD_PROJECT", hide_env_values = true)]
     pub project: Option<String>,
@@ -81,4 +87,16 @@ pub struct InitArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Do not ask the clouds what is there
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `--runtime`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AwsRuntimeArg {
+    /// ECS on Fargate
+    Ecs,
+    /// App Runner, which takes no new customers
+    AppRunner,
 }

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 pub use documents::{ConfigCommand, ManArgs, SchemaArgs};
 pub use global::{ColorArg, Global, LockArgs, ProgressArg, Which};
-pub use init::InitArgs;
+pub use init::{AwsRuntimeArg, InitArgs};
 pub use ledger::{EnvCommand, LockCommand, RunsArgs, RunsCommand};
 pub use operating::{DestroyArgs, ExecArgs, ForgetArgs, MigrateArgs, RollbackArgs, RunArgs};
 use operating::{EXEC_HELP, RUN_HELP};

@@ -3,36 +3,57 @@
 mod dockerfile;
 mod draft;
 mod found;
+mod offers;
+mod questions;
+mod survey;
 
-use std::io::{BufRead, ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use deployer_core::address::CloudName;
+use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
 use deployer_manifest::{Inputs, Problem, load};
 use serde_json::json;
 
 use crate::again::Again;
-use crate::args::{Global, InitArgs};
+use crate::args::{AwsRuntimeArg, Global, InitArgs};
 use crate::command::sandbox;
 use crate::exit::Exit;
 use crate::view;
 use draft::{AwsDraft, Draft, GcpDraft};
 use found::Found;
+use questions::Person;
+use survey::Told;
 
-/// Makes the manifest. Never overwrites one.
-pub fn run(global: &Global, args: &InitArgs) -> Result<Exit> {
+/// Makes the manifest: of what was typed, what this machine knows, what the clouds say is there and
+/// what a person answers. Reads only; never overwrites a manifest.
+pub async fn run(global: &Global, args: &InitArgs, clock: Arc<dyn Clock>) -> Result<Exit> {
     let path = global.manifest();
     if path.exists() {
         return Err(exists(path));
     }
     let mut draft = drafted(path, args)?;
     let sandbox = sandbox::in_use();
-    Found::read(|name| std::env::var_os(name), sandbox.as_ref()).complete(&mut draft);
+    let found = Found::read(|name| std::env::var_os(name), sandbox.as_ref());
+    found.complete(&mut draft);
     let watched = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if watched && !args.yes && !global.json {
-        ask_all(&mut draft, args)?;
+    let asks = watched && !args.yes && !global.json;
+    if asks {
+        Person(std::io::stdin().lock()).where_to(&mut draft, args)?;
     }
+    let told = match args.offline {
+        true => Told::default(),
+        false => survey::ask(&draft, args.account.as_deref(), &global.set, &clock).await,
+    };
+    if asks {
+        say_unlisted(&told, |_| true);
+        Person(std::io::stdin().lock()).the_rest(&mut draft, args, &told)?;
+    } else {
+        offers::complete(&mut draft, &told);
+    }
+    found.complete_sandbox(&mut draft);
     let written = draft::write(&draft);
     create(path, &written.text)?;
     let beside = beside(path)?;
@@ -43,8 +64,25 @@ pub fn run(global: &Global, args: &InitArgs) -> Result<Exit> {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems.iter().cloned().collect(),
     };
-    tell(global, (path, &beside), &written.missing, &problems);
+    if !asks && !global.json {
+        // What could not be asked matters where something is left open.
+        say_unlisted(&told, |cloud| {
+            let target = format!("targets.{cloud}.");
+            written.missing.iter().any(|key| key.starts_with(&target))
+        });
+    }
+    tell(global, (path, &beside), &written.missing, &problems, &told);
     Ok(Exit::Success)
+}
+
+/// Says what could not be asked, and why, in a line each.
+fn say_unlisted(told: &Told, matters: impl Fn(CloudName) -> bool) {
+    for (cloud, unlisted) in told.unlisted().filter(|(cloud, _)| matters(*cloud)) {
+        sayln!("note: {cloud}: {unlisted}");
+        if let Some(hint) = unlisted.error.hint_text() {
+            sayln!("  hint: {hint}");
+        }
+    }
 }
 
 /// What stands beside a manifest: the schema that editors read, and the line that keeps a sandbox's
@@ -134,6 +172,9 @@ fn drafted(path: &Path, args: &InitArgs) -> Result<Draft> {
             security_groups: args.security_group.clone(),
             execution_role: args.execution_role.clone(),
             task_role: args.task_role.clone(),
+            app_runner: args.runtime == Some(AwsRuntimeArg::AppRunner),
+            access_role: args.access_role.clone(),
+            ..AwsDraft::default()
         }),
         gcp: has(CloudName::Gcp).then(|| GcpDraft {
             project: args.project.clone(),
@@ -142,85 +183,9 @@ fn drafted(path: &Path, args: &InitArgs) -> Result<Draft> {
             network: args.network.clone(),
             subnetwork: args.subnetwork.clone(),
             public: args.public,
+            ..GcpDraft::default()
         }),
     })
-}
-
-/// Asks what nothing tells. An empty answer takes what stands in brackets, or leaves it to fill in.
-fn ask_all(draft: &mut Draft, args: &InitArgs) -> Result<()> {
-    sayln!("An empty answer takes what is in brackets, or leaves it for later.\n");
-    if args.app.is_none() {
-        draft.app = ask("app", Some(&draft.app))?.unwrap_or_default();
-    }
-    if args.cloud.is_empty() {
-        let clouds = ask("clouds (aws, gcp or both)", Some("both"))?.unwrap_or_default();
-        match clouds.as_str() {
-            "aws" => draft.gcp = None,
-            "gcp" => draft.aws = None,
-            "both" => {}
-            other => {
-                return Err(Error::input(format!(
-                    "`{other}` is neither aws, gcp nor both"
-                )));
-            }
-        }
-    }
-    if draft.port.is_none() {
-        let port = ask("the container's port", None)?;
-        let read = port.map(|port| {
-            let wrong = format!("`{port}` is not a port");
-            port.parse().map_err(|_| Error::input(wrong))
-        });
-        draft.port = read.transpose()?;
-    }
-    let image = format!("docker-archive:{}.tar", draft.app);
-    known(&mut draft.image, "image", Some(&image))?;
-    if let Some(aws) = &mut draft.aws {
-        known(&mut aws.account, "AWS account", None)?;
-        known(&mut aws.region, "AWS region", Some("us-east-1"))?;
-        known(&mut aws.cluster, "ECS cluster", None)?;
-        if aws.subnets.is_empty() {
-            let subnets = ask("subnets of the tasks, parted by spaces", None)?;
-            let words = subnets.unwrap_or_default();
-            aws.subnets = words.split([' ', ',']).map(str::to_owned).collect();
-            aws.subnets.retain(|subnet| !subnet.is_empty());
-        }
-        let role = "role that pulls the image and reads the secrets";
-        known(&mut aws.execution_role, role, None)?;
-    }
-    if let Some(gcp) = &mut draft.gcp {
-        known(&mut gcp.project, "Google Cloud project", None)?;
-        known(&mut gcp.region, "Google Cloud region", Some("us-central1"))?;
-        if !args.public {
-            let answer = ask("may everyone call it on Google Cloud? (y or n)", Some("n"))?;
-            gcp.public = matches!(answer.as_deref(), Some("y" | "Y" | "yes"));
-        }
-    }
-    Ok(())
-}
-
-fn known(value: &mut Option<String>, question: &str, usual: Option<&str>) -> Result<()> {
-    if value.is_none() {
-        *value = ask(question, usual)?;
-    }
-    Ok(())
-}
-
-fn ask(question: &str, usual: Option<&str>) -> Result<Option<String>> {
-    match usual {
-        Some(usual) => say!("{question} [{usual}]: "),
-        None => say!("{question}: "),
-    }
-    // A prompt that cannot be shown is answered by whoever types anyway.
-    std::io::stderr().flush().unwrap_or_default();
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Error::input("cannot read the answer").because(error))?;
-    let answer = answer.trim();
-    let given = (!answer.is_empty()).then(|| answer.to_owned());
-    Ok(given.or_else(|| usual.map(str::to_owned)))
 }
 
 fn tell(
@@ -228,10 +193,16 @@ fn tell(
     (path, beside): (&Path, &[PathBuf]),
     missing: &[String],
     problems: &[Problem],
+    told: &Told,
 ) {
     if global.json {
+        let unlisted = told.unlisted().map(|(cloud, it)| {
+            let why = it.error.chain().join(": ");
+            json!({ "cloud": cloud, "what": it.what, "why": why })
+        });
         view::json(&json!({
             "manifest": path, "beside": beside, "fill_in": missing, "problems": problems,
+            "unlisted": unlisted.collect::<Vec<_>>(),
         }));
         return;
     }
@@ -334,6 +305,22 @@ mod tests {
         assert_eq!(missing, faults, "{text}");
         assert!(missing.contains(&"targets.aws.account".to_owned()));
         assert_eq!(text.matches("# fill in").count(), missing.len());
+    }
+
+    #[test]
+    fn with_app_runner_what_is_not_known_is_exactly_what_loading_asks_for() {
+        let args = InitArgs {
+            app: Some("idp".into()),
+            cloud: vec![Which::Aws],
+            runtime: Some(AwsRuntimeArg::AppRunner),
+            ..InitArgs::default()
+        };
+        let (text, mut missing, mut faults) = made(&args, DOCKERFILE);
+        missing.sort();
+        faults.sort();
+        assert_eq!(missing, faults, "{text}");
+        assert!(missing.contains(&"targets.aws.access_role".to_owned()));
+        assert!(!missing.contains(&"targets.aws.subnets".to_owned()));
     }
 
     #[test]

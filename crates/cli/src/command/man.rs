@@ -16,7 +16,7 @@ const VARIABLES: [(&str, &str); 9] = [
     ("DEPLOYER_ENV", "the environment, as --env"),
     ("DEPLOYER_MANIFEST", "the manifest, as --manifest"),
     (
-        "DEPLOYER_KEY",
+        "DEPLOYER_KEY__PATH",
         "any value of the manifest: DEPLOYER_SERVICES__WEB__PORT=8080",
     ),
     (
@@ -124,10 +124,20 @@ const EXAMPLES: [(&str, &[&str]); 17] = [
         &["openssl rand -hex 16 | deployer secrets set api-token"],
     ),
     ("lock", &["deployer lock show"]),
-    ("init", &["deployer init --cloud aws --database"]),
+    (
+        "init",
+        &[
+            "deployer init --cloud aws --database",
+            "deployer init --yes",
+        ],
+    ),
     (
         "sandbox",
-        &["deployer sandbox up", "eval \"$(deployer sandbox env)\""],
+        &[
+            "deployer sandbox try",
+            "deployer sandbox up",
+            "eval \"$(deployer sandbox env)\"",
+        ],
     ),
 ];
 
@@ -158,7 +168,7 @@ pub fn run(args: &ManArgs) -> Result<Exit> {
 
 /// The pages of a command and of those below it: file name and text.
 fn gather(command: &Command, below: &str, pages: &mut Vec<(String, Vec<u8>)>) {
-    let man = Man::new(command.clone());
+    let man = Man::new(command.clone()).source(concat!("deployer ", env!("CARGO_PKG_VERSION")));
     let (name, mut text) = (man.get_filename(), Vec::new());
     // Writing into memory cannot fail.
     let written = man

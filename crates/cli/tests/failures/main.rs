@@ -26,6 +26,7 @@ mod drift;
 mod ecs;
 mod events;
 mod exec;
+mod first_manifest;
 mod folders;
 mod google;
 mod held;
@@ -102,6 +103,7 @@ const TESTS: &[&[Test]] = &[
     typed::TESTS,
     proven::TESTS,
     folders::TESTS,
+    first_manifest::TESTS,
     masked::TESTS,
     undo::TESTS,
     jobs::TESTS,

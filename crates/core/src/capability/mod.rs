@@ -21,6 +21,7 @@ mod secret_store;
 mod secrets;
 mod services;
 mod store;
+mod survey;
 
 pub use autopsy::{Autopsy, StoppedContainer, StoppedInstance, UnfitTarget};
 pub use cache::{Cache, CacheOutputs, Caches};
@@ -40,3 +41,4 @@ pub use services::{
     Activation, Entrance, PutBack, RecordedRelease, RevisionInfo, Services, Serving, ServingState,
 };
 pub use store::{PasswordRule, StoreStatus};
+pub use survey::{Candidate, Findings, Network, Survey};

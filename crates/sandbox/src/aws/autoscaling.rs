@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::ecs::Ecs;
@@ -21,7 +22,7 @@ use crate::Host;
 const DIMENSION: &str = "ecs:service:DesiredCount";
 /// How long the role of an account is not known to everything that is to trust it, once it is made:
 /// IAM is consistent within seconds.
-const ROLE_SPREADS: SignedDuration = SignedDuration::from_secs(5);
+const ROLE_SPREADS: Duration = Duration::from_secs(5);
 /// How many tags a target may have.
 const MOST_TAGS: usize = 50;
 
@@ -218,9 +219,10 @@ impl AutoScaling {
             self.inner.host.account.clone(),
             seconds(self.inner.host.clock.now()),
         );
-        let moment = self.inner.host.clock.now();
+        let clock = &self.inner.host.clock;
+        let spreads = clock.in_cloud_time(ROLE_SPREADS);
         let mut state = self.lock();
-        let young = |made: Timestamp| moment.duration_since(made) < ROLE_SPREADS;
+        let young = |made: Timestamp| clock.since(made) < spreads;
         if state.has_role.is_some_and(young) {
             return Err(no_access());
         }

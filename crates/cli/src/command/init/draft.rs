@@ -45,6 +45,27 @@ pub struct AwsDraft {
     pub execution_role: Option<String>,
     /// The role of the app.
     pub task_role: Option<String>,
+    /// Whether tasks get a public address, where that was said.
+    pub assign_public_ip: Option<bool>,
+    /// Whether App Runner runs the service, in place of ECS.
+    pub app_runner: bool,
+    /// The role with which App Runner pulls the image.
+    pub access_role: Option<String>,
+    /// What is said above the keys.
+    pub remarks: AwsRemarks,
+}
+
+/// Where values of the target on AWS come from, and what else there is.
+#[derive(Clone, Debug, Default)]
+pub struct AwsRemarks {
+    /// Of `cluster`.
+    pub cluster: Option<String>,
+    /// Of `subnets`.
+    pub subnets: Option<String>,
+    /// Of `execution_role`.
+    pub execution_role: Option<String>,
+    /// Of `task_role`.
+    pub task_role: Option<String>,
 }
 
 /// The target on Google Cloud.
@@ -62,6 +83,17 @@ pub struct GcpDraft {
     pub subnetwork: Option<String>,
     /// Whether everyone may call the service.
     pub public: bool,
+    /// What is said above the keys.
+    pub remarks: GcpRemarks,
+}
+
+/// Where values of the target on Google Cloud come from, and what else there is.
+#[derive(Clone, Debug, Default)]
+pub struct GcpRemarks {
+    /// Of `service_account`.
+    pub service_account: Option<String>,
+    /// Of `network`.
+    pub network: Option<String>,
 }
 
 /// The schema beside the manifest, by which editors complete and check it.
@@ -111,6 +143,13 @@ impl Page {
                 self.line(&format!("# {key} = {example}  # fill in"));
                 self.missing.push(format!("{}.{key}", self.table));
             }
+        }
+    }
+
+    /// A comment of its own, above a key.
+    fn remark(&mut self, words: Option<&str>) {
+        if let Some(words) = words {
+            self.line(&format!("# {words}"));
         }
     }
 
@@ -222,14 +261,27 @@ fn target_aws(aws: &AwsDraft, has_database: bool, page: &mut Page) {
     let some = |words: &[String]| (!words.is_empty()).then(|| list(words));
     page.needed("account", text(&aws.account), "\"123456789012\"");
     page.needed("region", text(&aws.region), "\"us-east-1\"");
-    page.needed("cluster", text(&aws.cluster), "\"main\"");
     let two = "[\"subnet-0123456789abcdef0\", \"subnet-0123456789abcdef1\"]";
     let one = "[\"subnet-0123456789abcdef0\"]";
-    page.needed(
-        "subnets",
-        some(&aws.subnets),
-        if has_database { two } else { one },
-    );
+    let subnets = if has_database { two } else { one };
+    let role = "\"ecsTaskExecutionRole\"";
+    if aws.app_runner {
+        page.line("runtime = \"app-runner\"");
+        let example = "\"service-role/AppRunnerECRAccessRole\"";
+        page.needed("access_role", text(&aws.access_role), example);
+        match has_database {
+            true => page.needed("subnets", some(&aws.subnets), subnets),
+            false => {
+                let why = "with them what the app sends goes into the VPC; one-off tasks need them";
+                page.optional("subnets", some(&aws.subnets), subnets, why);
+            }
+        }
+    } else {
+        page.remark(aws.remarks.cluster.as_deref());
+        page.needed("cluster", text(&aws.cluster), "\"main\"");
+        page.remark(aws.remarks.subnets.as_deref());
+        page.needed("subnets", some(&aws.subnets), subnets);
+    }
     let example = "[\"sg-0123456789abcdef0\"]";
     let groups = some(&aws.security_groups);
     page.optional(
@@ -238,8 +290,20 @@ fn target_aws(aws: &AwsDraft, has_database: bool, page: &mut Page) {
         example,
         "the VPC's default when absent",
     );
-    let role = "\"ecsTaskExecutionRole\"";
-    page.needed("execution_role", text(&aws.execution_role), role);
+    if let Some(public) = aws.assign_public_ip {
+        page.line(&format!("assign_public_ip = {public}"));
+    }
+    match aws.app_runner {
+        true => {
+            let why = "pulls the image of one-off tasks and reads their secrets";
+            page.optional("execution_role", text(&aws.execution_role), role, why);
+        }
+        false => {
+            page.remark(aws.remarks.execution_role.as_deref());
+            page.needed("execution_role", text(&aws.execution_role), role);
+        }
+    }
+    page.remark(aws.remarks.task_role.as_deref());
     let why = "the app's own role, when it calls AWS";
     page.optional("task_role", text(&aws.task_role), "\"app-task\"", why);
 }
@@ -249,10 +313,12 @@ fn target_gcp(gcp: &GcpDraft, has_data: bool, page: &mut Page) {
     let text = |value: &Option<String>| value.as_deref().map(quoted);
     page.needed("project", text(&gcp.project), "\"my-project\"");
     page.needed("region", text(&gcp.region), "\"us-central1\"");
+    page.remark(gcp.remarks.service_account.as_deref());
     let account = "\"app@my-project.iam.gserviceaccount.com\"";
     let why = "the project's default account when absent";
     page.optional("service_account", text(&gcp.service_account), account, why);
     let why = "direct egress into the VPC, where there is something to reach";
+    page.remark(gcp.remarks.network.as_deref());
     if has_data {
         page.needed("network", text(&gcp.network), "\"default\"");
     } else {

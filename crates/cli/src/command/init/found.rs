@@ -57,26 +57,43 @@ impl Found {
         }
     }
 
-    /// Completes what nobody said.
-    pub fn complete(self, draft: &mut Draft) {
-        let sandbox = |value: &str| self.sandbox.then(|| value.to_owned());
+    /// Completes where this goes, as far as nobody said it.
+    pub fn complete(&self, draft: &mut Draft) {
         if let Some(aws) = &mut draft.aws {
-            aws.account = aws.account.take().or(self.account);
-            aws.region = aws.region.take().or(self.aws_region);
-            // The sandbox has this cluster, and takes any subnet and role.
-            aws.cluster = aws.cluster.take().or_else(|| sandbox("default"));
-            let role = || sandbox("sandbox-execution");
-            aws.execution_role = aws.execution_role.take().or_else(role);
-            if aws.subnets.is_empty() && self.sandbox {
+            aws.account = aws.account.take().or_else(|| self.account.clone());
+            aws.region = aws.region.take().or_else(|| self.aws_region.clone());
+        }
+        if let Some(gcp) = &mut draft.gcp {
+            gcp.project = gcp.project.take().or_else(|| self.project.clone());
+            gcp.region = gcp.region.take().or_else(|| self.gcp_region.clone());
+        }
+    }
+
+    /// Completes what a sandbox takes under any name, as far as neither a person nor the clouds
+    /// said it.
+    pub fn complete_sandbox(&self, draft: &mut Draft) {
+        if !self.sandbox {
+            return;
+        }
+        let or = |value: &mut Option<String>, usual: &str| {
+            value.get_or_insert_with(|| usual.to_owned());
+        };
+        if let Some(aws) = &mut draft.aws {
+            match aws.app_runner {
+                true => or(&mut aws.access_role, "sandbox-access"),
+                false => {
+                    or(&mut aws.cluster, "default");
+                    or(&mut aws.execution_role, "sandbox-execution");
+                }
+            }
+            if aws.subnets.is_empty() {
                 aws.subnets = SUBNETS.map(str::to_owned).to_vec();
             }
         }
-        if let Some(gcp) = &mut draft.gcp {
-            gcp.project = gcp.project.take().or(self.project);
-            gcp.region = gcp.region.take().or(self.gcp_region);
-            if draft.database || draft.cache {
-                gcp.network = gcp.network.take().or_else(|| sandbox("default"));
-            }
+        if let Some(gcp) = &mut draft.gcp
+            && (draft.database || draft.cache)
+        {
+            or(&mut gcp.network, "default");
         }
     }
 }

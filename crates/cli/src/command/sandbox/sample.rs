@@ -2,13 +2,14 @@
 //! Nothing has to be built or fetched.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_oci::Digest;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +20,10 @@ use crate::system::{Stop, StopWords};
 use crate::view;
 use deployer_core::engine::Interrupt;
 
+/// Where the blobs of a layout are.
+const BLOBS: &str = "blobs/sha256";
+/// A layer that is not compressed: its digest is that of its content, too.
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Where the program is in the image.
 const PROGRAM: &str = "deployer";
 /// What the service prints and answers with.
@@ -36,7 +41,7 @@ pub fn write(global: &Global, args: &SandboxSampleArgs) -> Result<Exit> {
         let folder = args.folder.display();
         Error::input(format!("cannot write the sample image to `{folder}`")).because(error)
     };
-    let layer = layer().map_err(cannot)?;
+    let layer = layer(&args.folder).map_err(cannot)?;
     layout(&args.folder, &layer, &args.tag, args.broken).map_err(cannot)?;
     if global.json {
         view::json(&json!({"image": args.folder, "tag": args.tag, "broken": args.broken}));
@@ -51,9 +56,27 @@ pub fn write(global: &Global, args: &SandboxSampleArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The program with the libraries that it runs with, as a compressed layer.
-fn layer() -> std::io::Result<Vec<u8>> {
-    let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+/// What the descriptor of the layer says of the program in it.
+const MADE_OF: &str = "deployer.program";
+
+/// The descriptor of the layer: the program with the libraries that it runs with. One of this very
+/// program that is there already is taken: a second version is written at once. It is not
+/// compressed, which costs more than it saves on one machine.
+fn layer(folder: &Path) -> std::io::Result<Value> {
+    let program = std::env::current_exe()?;
+    let about = std::fs::metadata(&program)?;
+    let made_of = format!("{} {} {}", about.len(), about.mtime(), about.mtime_nsec());
+    if let Some(layer) = layer_of(folder, &made_of) {
+        return Ok(layer);
+    }
+    let blobs = folder.join(BLOBS);
+    std::fs::create_dir_all(&blobs)?;
+    let mut new = tempfile::NamedTempFile::new_in(&blobs)?;
+    let mut builder = tar::Builder::new(Hashed {
+        to: new.as_file_mut(),
+        hash: Context::new(&SHA256),
+        length: 0,
+    });
     let mut add = |inside: &Path, from: &Path| {
         let content = std::fs::read(from)?;
         let mut header = tar::Header::new_gnu();
@@ -62,14 +85,57 @@ fn layer() -> std::io::Result<Vec<u8>> {
         header.set_mtime(0);
         builder.append_data(&mut header, inside, content.as_slice())
     };
-    add(Path::new(PROGRAM), &std::env::current_exe()?)?;
+    add(Path::new(PROGRAM), &program)?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     for library in libraries(&maps) {
         for inside in places(&library) {
             add(&inside, &library)?;
         }
     }
-    builder.into_inner()?.finish()
+    let Hashed { hash, length, .. } = builder.into_inner()?;
+    let hash = hex::encode(hash.finish());
+    new.persist(blobs.join(&hash))?;
+    Ok(json!({
+        "mediaType": LAYER, "digest": format!("sha256:{hash}"), "size": length,
+        "annotations": { MADE_OF: made_of },
+    }))
+}
+
+/// The layer of the image that is there, if it is made of that.
+fn layer_of(folder: &Path, made_of: &str) -> Option<Value> {
+    let read = |path: PathBuf| -> Option<Value> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    };
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str()?.strip_prefix("sha256:")?;
+        Some(folder.join(BLOBS).join(digest))
+    };
+    let index = read(folder.join("index.json"))?;
+    let manifest = read(blob(&index["manifests"][0])?)?;
+    let layer = &manifest["layers"][0];
+    let there = std::fs::metadata(blob(layer)?).ok()?;
+    let is_whole = layer["size"].as_u64() == Some(there.len());
+    (is_whole && layer["annotations"][MADE_OF] == made_of).then(|| layer.clone())
+}
+
+/// Counts and hashes what is written.
+struct Hashed<W> {
+    to: W,
+    hash: Context,
+    length: u64,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// The libraries that are mapped into a process; none into a static one.
@@ -97,19 +163,15 @@ fn places(library: &Path) -> Vec<PathBuf> {
     }
 }
 
-fn layout(folder: &Path, layer: &[u8], version: &str, broken: bool) -> std::io::Result<()> {
-    let blobs = folder.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs)?;
+fn layout(folder: &Path, layer: &Value, version: &str, broken: bool) -> std::io::Result<()> {
     let put = |bytes: &[u8], kind: &str| {
         let digest = Digest::of(bytes);
         let name = digest.as_str().trim_start_matches("sha256:");
-        std::fs::write(blobs.join(name), bytes)?;
+        std::fs::write(folder.join(BLOBS).join(name), bytes)?;
         std::io::Result::Ok(json!({
             "mediaType": kind, "digest": digest.as_str(), "size": bytes.len(),
         }))
     };
-    let mut plain = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(layer), &mut plain)?;
     let mut environment = vec![format!("{VERSION}={version}")];
     if broken {
         environment.push(format!("{BROKEN}=1"));
@@ -126,10 +188,9 @@ fn layout(folder: &Path, layer: &[u8], version: &str, broken: bool) -> std::io::
             "Env": environment,
             "ExposedPorts": { format!("{PORT}/tcp"): {} },
         },
-        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&plain).as_str()] },
+        "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
     });
     let text = |value: &Value| value.to_string().into_bytes();
-    let layer = put(layer, "application/vnd.oci.image.layer.v1.tar+gzip")?;
     let config = put(&text(&config), "application/vnd.oci.image.config.v1+json")?;
     let kind = "application/vnd.oci.image.manifest.v1+json";
     let manifest = text(&json!({
@@ -247,31 +308,46 @@ mod tests {
     #[test]
     fn a_layout_is_an_image_that_can_be_read_with_its_version_as_tag() {
         let folder = tempfile::tempdir().unwrap();
-        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-        std::io::Write::write_all(&mut packed, b"layer").unwrap();
-        layout(folder.path(), &packed.finish().unwrap(), "1.0", true).unwrap();
-        let index: Value =
-            serde_json::from_slice(&std::fs::read(folder.path().join("index.json")).unwrap())
-                .unwrap();
+        let layer = layer(folder.path()).unwrap();
+        layout(folder.path(), &layer, "1.0", true).unwrap();
+        let read = |path: PathBuf| -> Value {
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+        };
+        let blob = |descriptor: &Value| {
+            let digest = descriptor["digest"].as_str().unwrap().replace(':', "/");
+            folder.path().join("blobs").join(digest)
+        };
+        let index = read(folder.path().join("index.json"));
         let top = &index["manifests"][0];
         assert_eq!(
             top["annotations"]["org.opencontainers.image.ref.name"],
             "1.0"
         );
-        let blob = |descriptor: &Value| {
-            let digest = descriptor["digest"].as_str().unwrap().replace(':', "/");
-            let bytes = std::fs::read(folder.path().join("blobs").join(digest)).unwrap();
-            serde_json::from_slice::<Value>(&bytes).unwrap()
-        };
-        let config = blob(&blob(top)["config"]);
+        let manifest = read(blob(top));
+        let config = read(blob(&manifest["config"]));
         let environment = &config["config"]["Env"];
         assert_eq!(
             environment,
             &json!(["SAMPLE_VERSION=1.0", "SAMPLE_BROKEN=1"])
         );
-        assert_eq!(
-            config["rootfs"]["diff_ids"][0],
-            Digest::of(b"layer").as_str()
-        );
+        let bytes = std::fs::read(blob(&manifest["layers"][0])).unwrap();
+        let digest = Digest::of(&bytes);
+        assert_eq!(manifest["layers"][0]["digest"], digest.as_str());
+        assert_eq!(manifest["layers"][0]["size"], bytes.len());
+        assert_eq!(config["rootfs"]["diff_ids"][0], digest.as_str());
+    }
+
+    #[test]
+    fn a_second_version_has_the_same_layer_and_a_damaged_one_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = layer(folder.path()).unwrap();
+        layout(folder.path(), &first, "1.0", false).unwrap();
+        let made_of = first["annotations"][MADE_OF].as_str().unwrap();
+        assert_eq!(layer_of(folder.path(), made_of), Some(first.clone()));
+        assert_eq!(layer_of(folder.path(), "another program"), None);
+        let name = first["digest"].as_str().unwrap().replace(':', "/");
+        std::fs::write(folder.path().join("blobs").join(name), "cut off").unwrap();
+        assert_eq!(layer_of(folder.path(), made_of), None);
+        assert_eq!(layer(folder.path()).unwrap(), first);
     }
 }
