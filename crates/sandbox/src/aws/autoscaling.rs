@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::ecs::Ecs;
@@ -37,7 +38,7 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
     /// By resource id.
     targets: BTreeMap<String, Target>,
@@ -45,6 +46,7 @@ struct State {
     has_role: Option<Timestamp>,
 }
 
+#[derive(Serialize)]
 struct Target {
     arn: String,
     least: i64,
@@ -84,6 +86,11 @@ impl AutoScaling {
     /// Whether a call makes the service-linked role, which takes a permission of its own.
     pub fn makes_role(&self, operation: &str) -> bool {
         operation == "RegisterScalableTarget" && self.lock().has_role.is_none()
+    }
+
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 
     /// Carries out an operation that the schema has let through.

@@ -171,6 +171,38 @@ impl Aws {
         })
     }
 
+    /// Everything that the account holds, by service and kind.
+    pub(crate) fn dump(&self) -> Value {
+        // A service that is added here does not compile until it says what it holds.
+        let Inner {
+            host: _,
+            policy: _,
+            http: _,
+            // Holds the sessions of processes.
+            gateway: _,
+            apprunner,
+            autoscaling,
+            ecr,
+            ecs,
+            elasticache,
+            logs,
+            rds,
+            route53,
+            secrets,
+        } = &*self.inner;
+        serde_json::json!({
+            "apprunner": apprunner.dump(),
+            "autoscaling": autoscaling.dump(),
+            "ecr": ecr.dump(),
+            "ecs": ecs.dump(),
+            "elasticache": elasticache.dump(),
+            "logs": { "groups": logs.dump() },
+            "rds": rds.dump(),
+            "route53": { "zones": route53.dump() },
+            "secretsmanager": { "secrets": secrets.dump() },
+        })
+    }
+
     /// Rotates a secret as its owner does: an older version loses its labels, and goes. Whether
     /// there is such a secret.
     pub fn rotate_secret(&self, name: &str, value: &str) -> bool {

@@ -1,5 +1,6 @@
 //! What the services of the query protocol have in common: tags, pages, faults.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::AwsError;
@@ -9,6 +10,7 @@ use super::json::{list, need, number, text};
 pub const MAX_TAGS: usize = 50;
 
 /// Something with tags, as the service describes it otherwise.
+#[derive(Serialize)]
 pub struct Tagged {
     /// As described, without tags.
     pub value: Value,

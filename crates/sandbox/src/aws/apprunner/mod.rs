@@ -77,6 +77,11 @@ impl AppRunner {
         shown.collect()
     }
 
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
+    }
+
     /// Carries out an operation that the schema has let through.
     pub async fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {

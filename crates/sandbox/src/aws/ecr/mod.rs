@@ -7,6 +7,7 @@ mod repositories;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::AwsError;
@@ -37,13 +38,15 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
     repositories: BTreeMap<String, Repository>,
     /// Passwords given out, and when each expires.
+    #[serde(skip)]
     tokens: BTreeMap<String, jiff::Timestamp>,
 }
 
+#[derive(Serialize)]
 struct Repository {
     created: jiff::Timestamp,
     mutability: String,
@@ -101,6 +104,11 @@ impl Ecr {
     /// Guards the registry's routes for this account.
     pub fn gate(&self) -> EcrGate {
         EcrGate::new(self.clone())
+    }
+
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 
     /// Carries out an operation that the schema has let through.

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
@@ -34,7 +35,7 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
     groups: BTreeMap<String, Group>,
     subnet_groups: BTreeMap<String, Tagged>,
@@ -43,6 +44,7 @@ struct State {
 }
 
 /// A replication group.
+#[derive(Serialize)]
 struct Group {
     /// As described, without what its members and its server say.
     value: Value,
@@ -68,11 +70,12 @@ struct Group {
     /// Whether clients must give one of them.
     token_required: bool,
     new_tokens: Option<NewTokens>,
+    #[serde(skip)]
     cache: Cache,
 }
 
 /// A change of AUTH strings on its way.
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 struct NewTokens {
     /// As described: `SETTING` or `ROTATING`.
     status: &'static str,
@@ -141,6 +144,11 @@ impl ElastiCache {
         let snapshots = state.snapshots.iter();
         all.extend(snapshots.map(|(name, it)| of("snapshot", name, &it.tags)));
         all
+    }
+
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 
     /// Carries out an operation that the schema has let through.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::rules::{Version, check_identifier, families};
@@ -12,6 +13,7 @@ use crate::aws::json::{list, need, text};
 use crate::aws::parameter::Parameter;
 
 /// A parameter group.
+#[derive(Serialize)]
 pub(super) struct ParameterGroup {
     value: Value,
     /// Its tags.

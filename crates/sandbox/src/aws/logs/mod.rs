@@ -7,6 +7,7 @@ mod pattern;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::AwsError;
@@ -23,6 +24,7 @@ pub struct Logs {
     state: Arc<Mutex<BTreeMap<String, Group>>>,
 }
 
+#[derive(Serialize)]
 struct Group {
     arn: String,
     created: i64,
@@ -34,6 +36,7 @@ struct Group {
     streams: BTreeMap<String, LogStream>,
 }
 
+#[derive(Serialize)]
 struct LogStream {
     arn: String,
     created: i64,
@@ -41,7 +44,7 @@ struct LogStream {
     events: Vec<Event>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 struct Event {
     id: String,
     timestamp: i64,
@@ -77,6 +80,11 @@ impl Logs {
             tags: pairs(&it.tags),
         });
         all.collect()
+    }
+
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 
     /// Carries out an operation that the schema has let through.

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
@@ -36,7 +37,7 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
     instances: BTreeMap<String, Instance>,
     subnet_groups: BTreeMap<String, Tagged>,
@@ -44,6 +45,7 @@ struct State {
     snapshots: BTreeMap<String, Tagged>,
 }
 
+#[derive(Serialize)]
 struct Instance {
     /// As described, without tags, groups, endpoint and pending values.
     value: Value,
@@ -60,6 +62,7 @@ struct Instance {
     /// Never answered.
     password: String,
     new_password: Option<String>,
+    #[serde(skip)]
     database: Database,
 }
 
@@ -120,6 +123,11 @@ impl Rds {
                 tagging::Tagged::new(self.arn(kind, name), tags, ("Key", "Value"))
             })
             .collect()
+    }
+
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 
     /// Carries out an operation that the schema has let through.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::parameter_list;
@@ -17,6 +18,7 @@ use crate::aws::parameter::Parameter;
 const MOST: usize = 20;
 
 /// A parameter group.
+#[derive(Serialize)]
 pub(super) struct Group {
     value: Value,
     /// Its tags.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
 use hickory_proto::rr::{RData, RecordType};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::AwsError;
@@ -44,6 +45,7 @@ struct Inner {
 #[derive(Clone, Default)]
 struct Zones(Arc<Mutex<Vec<Zone>>>);
 
+#[derive(Serialize)]
 struct Zone {
     /// Without `/hostedzone/`.
     id: String,
@@ -95,6 +97,11 @@ impl Route53 {
             "name_server": address.map(|it| it.to_string()),
             "zones": zones.collect::<Vec<_>>(),
         })
+    }
+
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.inner.zones.lock())
     }
 
     /// Answers an operation whose input fits the model.

@@ -7,6 +7,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::error::AwsError;
@@ -26,6 +27,7 @@ pub struct Secrets {
 }
 
 /// One secret, by name.
+#[derive(Serialize)]
 struct Secret {
     arn: String,
     name: String,
@@ -90,6 +92,11 @@ impl Secrets {
         let put = secret.put_version(id, payload, &[CURRENT.to_owned()], now);
         secret.versions.retain(|version| !version.stages.is_empty());
         put.is_ok()
+    }
+
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 
     /// Carries out an operation that the schema has let through.
