@@ -97,10 +97,8 @@ impl AutoScaling {
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "DeleteScalingPolicy" => self.delete_policy(input),
-            "DeleteScheduledAction" => self.delete_scheduled(input),
             "DeregisterScalableTarget" => self.deregister(input),
             "DescribeScalableTargets" => self.describe_targets(input),
-            "DescribeScalingActivities" => Ok(json!({"ScalingActivities": []})),
             "DescribeScalingPolicies" => self.describe_policies(input),
             "DescribeScheduledActions" => self.describe_scheduled(input),
             "ListTagsForResource" => self.list_tags(input),
@@ -337,19 +335,6 @@ impl AutoScaling {
         let target = state.targets.get_mut(id).ok_or_else(|| no_target(id))?;
         target.scheduled.insert(name.to_owned(), action);
         Ok(json!({}))
-    }
-
-    fn delete_scheduled(&self, input: &Value) -> Result<Value, AwsError> {
-        let (id, name) = (resource(input)?, need(input, "ScheduledActionName"));
-        let mut state = self.lock();
-        let target = state.targets.get_mut(id);
-        let removed = target.and_then(|target| target.scheduled.remove(name));
-        let absent = || {
-            let message =
-                format!("No scheduled action found for service namespace: ecs, resource ID: {id}");
-            AwsError::new("ObjectNotFoundException", message)
-        };
-        removed.map(|_| json!({})).ok_or_else(absent)
     }
 
     fn describe_scheduled(&self, input: &Value) -> Result<Value, AwsError> {

@@ -23,6 +23,7 @@ mod rest_xml;
 mod route53;
 mod schema;
 mod secrets;
+mod shelf;
 mod sigv4;
 mod sts;
 mod tagging;

@@ -100,7 +100,6 @@ impl AppRunner {
             "ListAutoScalingConfigurations" => self.list_scaling(input),
             "ListOperations" => self.list_operations(input),
             "ListServices" => self.list_services(input),
-            "ListServicesForAutoScalingConfiguration" => self.list_scaled(input),
             "ListTagsForResource" => self.list_tags(input),
             "ListVpcConnectors" => self.list_connectors(input),
             "PauseService" => self.pause_service(input),

@@ -113,7 +113,6 @@ impl Ecs {
             "ListServiceDeployments" => self.list_rollouts(input),
             "ListServices" => self.list_services(input),
             "ListTagsForResource" => self.list_tags(input),
-            "ListTaskDefinitionFamilies" => self.list_families(input),
             "ListTaskDefinitions" => self.list_definitions(input),
             "ListTasks" => self.list_tasks(input),
             "RegisterTaskDefinition" => self.register(input),

@@ -110,7 +110,6 @@ impl Route53 {
             "CreateHostedZone" => self.create_zone(input),
             "DeleteHostedZone" => self.delete_zone(input),
             "GetHostedZone" => self.get_zone(input),
-            "GetHostedZoneCount" => Ok(json!({ "HostedZoneCount": self.inner.zones.lock().len() })),
             "ListHostedZones" => self.list_zones(input),
             "ListHostedZonesByName" => self.list_zones_by_name(input),
             "ListResourceRecordSets" => self.list_records(input),

@@ -113,7 +113,6 @@ impl Secrets {
             "RestoreSecret" => self.restore(input),
             "TagResource" => self.tag(input),
             "UntagResource" => self.untag(input),
-            "UpdateSecret" => self.update(input),
             "UpdateSecretVersionStage" => self.move_stage(input),
             other => Err(AwsError::new("UnknownOperationException", other)),
         }
