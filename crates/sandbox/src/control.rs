@@ -21,6 +21,7 @@ use crate::faults::{FaultsFile, Rules};
 use crate::gcp::Gcp;
 use crate::host::{AllowedLocations, FailedUpdates, IamDelay};
 use crate::interceptor::Interceptor;
+use crate::registry::Store;
 use crate::runner::{Isolation, Runner};
 use crate::walls;
 
@@ -37,6 +38,7 @@ pub(crate) struct Control {
     pub(crate) failed_updates: FailedUpdates,
     pub(crate) aws: Aws,
     pub(crate) gcp: Gcp,
+    pub(crate) store: Store,
     pub(crate) stop: watch::Sender<bool>,
 }
 
@@ -77,10 +79,25 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Everything that both clouds hold, as data: by cloud, service and kind, with the values of
+    /// secrets. Objects are sorted by their keys.
+    pub(crate) fn dump(&self) -> Value {
+        let mut dump = json!({
+            "aws": self.aws.dump(),
+            "gcp": self.gcp.dump(),
+            "registry": { "images": { "manifests": self.store.dump() } },
+        });
+        dump.sort_all_objects();
+        dump
+    }
+}
+
 /// Puts the control endpoints in front of a cloud's own routes.
 pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
     let control_alone = Router::new()
         .route("/_sandbox/status", get(status))
+        .route("/_sandbox/dump", get(dump))
         .route("/_sandbox/shutdown", post(shutdown))
         .route("/_sandbox/faults", post(set_faults).delete(clear_faults))
         .route("/_sandbox/organization", post(set_organization))
@@ -100,6 +117,10 @@ pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
 
 async fn status(State(control): State<Arc<Control>>) -> Json<Value> {
     Json(control.status())
+}
+
+async fn dump(State(control): State<Arc<Control>>) -> Json<Value> {
+    Json(control.dump())
 }
 
 /// Replaces the rules by those of the body, a faults file; a bad one changes nothing.

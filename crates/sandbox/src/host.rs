@@ -216,6 +216,7 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         runner: aws_host.runner.clone(),
         backing: aws_host.backing.clone(),
         moto: aws_host.moto.clone(),
+        store: aws_host.store.clone(),
         interceptor: aws_host.interceptor.clone(),
         iam_delay: aws_host.iam_delay.clone(),
         locations: aws_host.locations.clone(),
@@ -252,6 +253,11 @@ impl Sandbox {
     /// What `GET /_sandbox/status` answers.
     pub fn status(&self) -> serde_json::Value {
         self.control.status()
+    }
+
+    /// What `GET /_sandbox/dump` answers: everything that both clouds hold, as data.
+    pub fn dump(&self) -> serde_json::Value {
+        self.control.dump()
     }
 
     /// Puts other faults in force, none of which has seen a call; `None`: nothing goes wrong any

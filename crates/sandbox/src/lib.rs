@@ -9,6 +9,7 @@ pub mod backing;
 pub mod call;
 pub mod clock;
 mod control;
+mod dump;
 pub mod env;
 pub mod faults;
 pub mod gcp;

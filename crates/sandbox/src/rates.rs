@@ -129,7 +129,6 @@ const LIMITS: &[Limit] = &[
     a_second(
         &[
             "secretsmanager:PutSecretValue",
-            "secretsmanager:UpdateSecret",
             "secretsmanager:UpdateSecretVersionStage",
         ],
         50,

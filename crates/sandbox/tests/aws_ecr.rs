@@ -116,29 +116,11 @@ async fn the_registry_wants_a_token_a_repository_and_respects_immutable_tags() {
 }
 
 #[tokio::test]
-async fn a_lifecycle_policy_and_tags_are_kept_with_the_repository() {
+async fn tags_are_kept_with_the_repository() {
     let account = Account::open().await;
     let created = account
         .ok("ecr:CreateRepository", json!({"repositoryName": "app"}))
         .await;
-    let name = json!({"repositoryName": "app"});
-    account
-        .refused(
-            "ecr:GetLifecyclePolicy",
-            name.clone(),
-            "LifecyclePolicyNotFoundException",
-            "'app'",
-        )
-        .await;
-    let rules = json!({"rules": [{
-        "rulePriority": 1, "description": "keep the last ten images of this repository",
-        "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 10},
-        "action": {"type": "expire"},
-    }]});
-    let policy = json!({"repositoryName": "app", "lifecyclePolicyText": rules.to_string()});
-    account.ok("ecr:PutLifecyclePolicy", policy).await;
-    let got = account.ok("ecr:GetLifecyclePolicy", name).await;
-    assert_eq!(got["lifecyclePolicyText"], rules.to_string());
     let arn = created["repository"]["repositoryArn"].clone();
     let tags = json!([{"Key": "a", "Value": "1"}]);
     account

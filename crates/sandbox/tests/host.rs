@@ -8,7 +8,7 @@ use std::time::Duration;
 use deployer_sandbox::env::{Running, exports};
 use deployer_sandbox::{Moto, Options, StartError, serve};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn options(folder: &tempfile::TempDir) -> Options {
     Options {
@@ -107,6 +107,7 @@ async fn control_wants_the_token_of_the_state_directory() {
     let client = client();
     for (method, path) in [
         (Method::GET, "status"),
+        (Method::GET, "dump"),
         (Method::POST, "shutdown"),
         (Method::POST, "faults"),
         (Method::DELETE, "faults"),
@@ -174,4 +175,31 @@ async fn each_sandbox_has_a_key_pair_of_its_own() {
     assert_ne!(one.running().control_token, other.running().control_token);
     one.shutdown().await;
     other.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_dump_has_what_is_there_and_what_the_clouds_had_from_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = serve(options(&folder)).await.unwrap();
+    let began = sandbox.dump();
+    assert!(began["aws"]["rds"]["parameter_groups"]["default.postgres16"].is_object());
+    assert_eq!(began["gcp"]["secretmanager"]["secrets"], json!({}));
+    let token = std::fs::read_to_string(&sandbox.running().token).unwrap();
+    let secrets = format!("{}/v1/projects/sandbox-project/secrets", sandbox.gcp_url);
+    let send = |url: String, body: Value| {
+        let call = client().post(url).bearer_auth(&token).json(&body);
+        async move { call.send().await.unwrap().error_for_status().unwrap() }
+    };
+    let made = json!({ "replication": { "automatic": {} }, "labels": { "team": "web" } });
+    send(format!("{secrets}?secretId=key"), made).await;
+    let bound = json!({ "role": "roles/secretmanager.secretAccessor", "members": ["allUsers"] });
+    let policy = json!({ "policy": { "bindings": [bound] } });
+    send(format!("{secrets}/key:setIamPolicy"), policy).await;
+    let dumped = client().get(format!("{}/_sandbox/dump", sandbox.aws_url));
+    let dumped = dumped.bearer_auth(&sandbox.running().control_token).send();
+    let dumped: Value = dumped.await.unwrap().json().await.unwrap();
+    let secret = &dumped["gcp"]["secretmanager"]["secrets"]["key"];
+    assert_eq!(secret["fields"]["labels"]["team"], "web");
+    assert_eq!(secret["policy"]["bindings"], json!([bound]));
+    sandbox.shutdown().await;
 }

@@ -54,16 +54,12 @@ async fn applied(stage: &Stage, all: &[Wanted], cloud: &str) {
 /// Whether a secret is there whose name ends with this.
 async fn has_secret(stage: &Stage, cloud: &str, name: &str) -> bool {
     let picture = picture::take(stage).await;
-    let mut lines = picture.lines();
-    match cloud {
-        "aws" => lines.any(|line| {
-            line.starts_with("aws secret ")
-                && line.contains(&format!("/{name} "))
-                && line.contains("deleted false")
-        }),
-        _ => lines
-            .any(|line| line.starts_with("gcp secrets ") && line.contains(&format!("-{name}\""))),
-    }
+    let (kind, end) = match cloud {
+        "aws" => ("aws secretsmanager secrets ", format!("/{name}")),
+        _ => ("gcp secretmanager secrets ", format!("-{name}")),
+    };
+    let mut things = picture::things(&picture).into_iter();
+    things.any(|thing| thing.starts_with(kind) && thing.ends_with(&end))
 }
 
 /// A migration alone makes no database anew.

@@ -42,7 +42,7 @@ mod others;
 mod outages;
 mod owners;
 mod permissions;
-#[path = "../sweep/picture.rs"]
+#[path = "../sweep/picture/mod.rs"]
 mod picture;
 mod planned;
 mod printed;

@@ -542,9 +542,10 @@ async fn pinned_before(stage: &Stage) {
         run(stage, &plan, "all", Exit::Success).await;
     }
     let picture = picture::take(stage).await;
-    let secret = |line: &str| line.starts_with("gcp secrets ") && line.contains("test-old");
-    let there = |line: &str| secret(line) || line.contains("test/old deleted false");
-    let left: Vec<&str> = picture.lines().filter(|line| there(line)).collect();
+    let things = picture::things(&picture).into_iter();
+    let secrets = things.filter(|thing| thing.contains("secrets "));
+    let old = |name: &&str| name.ends_with("test-old") || name.ends_with("test/old");
+    let left: Vec<&str> = secrets.filter(old).collect();
     assert_eq!(left, [] as [&str; 0], "{picture}");
 }
 

@@ -109,16 +109,15 @@ async fn size_and_ingress(stage: &Stage) -> (i32, Value) {
     (service.desired_count(), there["ingress"].clone())
 }
 
-/// Each line of what the clouds hold and the ledger calls ours, but for what is deleted and only
-/// kept for a while.
+/// Each thing that the clouds hold and the ledger calls ours, but for what is deleted and only kept
+/// for a while.
 async fn left(stage: &Stage) -> Vec<String> {
     let picture = picture::take(stage).await;
-    let lines = picture.lines().filter(|line| {
-        let things = ["aws ", "gcp ", "ours "];
-        things.iter().any(|thing| line.starts_with(thing)) && !line.contains("deleted true")
+    let things = picture::things(&picture).into_iter().filter(|thing| {
+        let whose = ["aws ", "gcp ", "ours "];
+        whose.iter().any(|whose| thing.starts_with(whose))
     });
-    let things = lines.map(|line| line.split(" needs ").next().unwrap_or(line));
-    things.map(|thing| thing.trim_end().to_owned()).collect()
+    things.map(str::to_owned).collect()
 }
 
 /// The addresses that the report says stay on a cloud, with why.
@@ -225,19 +224,13 @@ async fn first_apply_with_data(stage: &Stage) {
 }
 
 /// The databases, and what nobody would get at them or make them again without.
-const LEFT_WITH_DATA: [&str; 20] = [
-    r#"aws database Some("swept-test-main") Some("db.t4g.medium") Some(20)"#,
-    r#"aws parameter group Some("swept-test-main-postgres16") Some("postgres16")"#,
-    r#"aws secret /swept/test/main-password deleted false [["AWSCURRENT"]] 48 characters"#,
-    r#"aws subnet group Some("swept-test-main")"#,
-    r#"gcp database swept-test-main/"postgres""#,
-    r#"gcp database swept-test-main/"swept""#,
-    r#"gcp items name "swept-test-main" state "RUNNABLE" settings/tier "db-custom-2-4096" settings/dataDiskSizeGb "20""#,
-    r#"gcp secrets name "projects/443086020077/secrets/swept-test-main-password" labels {"deployer":"swept_test"}"#,
-    r#"gcp user swept-test-main/"postgres""#,
-    r#"gcp user swept-test-main/"swept""#,
-    "gcp value of projects/443086020077/secrets/swept-test-main-password: 48 characters",
-    r#"gcp version name "projects/443086020077/secrets/swept-test-main-password/versions/1" state "ENABLED""#,
+const LEFT_WITH_DATA: [&str; 14] = [
+    "aws rds instances swept-test-main",
+    "aws rds parameter_groups swept-test-main-postgres16",
+    "aws rds subnet_groups swept-test-main",
+    "aws secretsmanager secrets /swept/test/main-password",
+    "gcp secretmanager secrets swept-test-main-password",
+    "gcp sqladmin instances swept-test-main",
     "ours aws/us-east-1/rds.instance/swept-test-main",
     "ours aws/us-east-1/rds.parameter_group/swept-test-main-postgres16",
     "ours aws/us-east-1/rds.subnet_group/swept-test-main",

@@ -137,14 +137,9 @@ async fn not_seen_yet(stage: &Stage) {
     let said = run(stage, &UNDO, "aws", Exit::NeedsAttention).await;
     stage.disturb("").await;
     let picture = picture::take(stage).await;
-    let lines = |start: &str| {
-        picture
-            .lines()
-            .filter(|line| line.starts_with(start))
-            .count()
-    };
-    let there = lines("aws secret ") + lines("aws repository ") + lines("aws log group ");
-    assert!(there > 0, "{picture}\n{said}");
+    let kinds = ["secretsmanager secrets", "ecr repositories", "logs groups"];
+    let there = |kind: &&str| picture.contains(&format!("aws {kind} "));
+    assert!(kinds.iter().any(there), "{picture}\n{said}");
     for kind in ["secretsmanager.secret", "logs.log_group", "ecr.repository"] {
         let known = picture
             .lines()
@@ -157,10 +152,7 @@ async fn not_seen_yet(stage: &Stage) {
     // The next run sees them, and a destroy deletes them.
     run(stage, DESTROY, "aws", Exit::Success).await;
     let picture = picture::take(stage).await;
-    let left = picture.lines().filter(|line| {
-        line.starts_with("aws ")
-            && !line.contains("deleted true")
-            && !line.contains("task definition")
-    });
+    let things = picture::things(&picture).into_iter();
+    let left = things.filter(|it| it.starts_with("aws ") && !it.starts_with("aws ecs families "));
     assert_eq!(left.collect::<Vec<_>>(), [] as [&str; 0], "{picture}");
 }

@@ -72,6 +72,9 @@ pub struct Stage {
     pub calls: Calls,
     pub time: VirtualTime,
     pub http: reqwest::Client,
+    /// What the clouds held when the stage was set.
+    #[allow(dead_code, reason = "not every test takes pictures")]
+    pub began: Value,
     /// What the Google side lets in.
     pub token: String,
     /// How containers behave that are started from now on.
@@ -116,6 +119,7 @@ impl Stage {
             script,
             environment: "test".to_owned(),
             folder: with_images(),
+            began: sandbox.dump(),
             sandbox: Arc::new(sandbox),
             containers,
             ledger: KillingStore::new(time.clone()),
@@ -131,6 +135,7 @@ impl Stage {
             environment: environment.to_owned(),
             folder: with_images(),
             ledger: KillingStore::new(self.time.clone()),
+            began: self.began.clone(),
             sandbox: Arc::clone(&self.sandbox),
             containers: self.containers.clone(),
             calls: self.calls.clone(),

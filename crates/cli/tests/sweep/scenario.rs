@@ -210,6 +210,7 @@ impl Scenario {
         let number = Regex::new("(swept-test-idp(\"\\))?[:-])[0-9]+").expect("a pattern");
         let picture = number.replace_all(&picture, "${1}N").into_owned();
         let mut lines: Vec<&str> = picture.lines().collect();
+        lines.sort_unstable();
         lines.dedup_by(|one, other| one == other && !one.starts_with("migration "));
         lines.join("\n")
     }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::ecs::Ecs;
@@ -38,7 +39,7 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
     /// By resource id.
     targets: BTreeMap<String, Target>,
@@ -46,6 +47,7 @@ struct State {
     has_role: Option<Timestamp>,
 }
 
+#[derive(Serialize)]
 struct Target {
     arn: String,
     least: i64,
@@ -87,14 +89,17 @@ impl AutoScaling {
         operation == "RegisterScalableTarget" && self.lock().has_role.is_none()
     }
 
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
+    }
+
     /// Carries out an operation that the schema has let through.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "DeleteScalingPolicy" => self.delete_policy(input),
-            "DeleteScheduledAction" => self.delete_scheduled(input),
             "DeregisterScalableTarget" => self.deregister(input),
             "DescribeScalableTargets" => self.describe_targets(input),
-            "DescribeScalingActivities" => Ok(json!({"ScalingActivities": []})),
             "DescribeScalingPolicies" => self.describe_policies(input),
             "DescribeScheduledActions" => self.describe_scheduled(input),
             "ListTagsForResource" => self.list_tags(input),
@@ -332,19 +337,6 @@ impl AutoScaling {
         let target = state.targets.get_mut(id).ok_or_else(|| no_target(id))?;
         target.scheduled.insert(name.to_owned(), action);
         Ok(json!({}))
-    }
-
-    fn delete_scheduled(&self, input: &Value) -> Result<Value, AwsError> {
-        let (id, name) = (resource(input)?, need(input, "ScheduledActionName"));
-        let mut state = self.lock();
-        let target = state.targets.get_mut(id);
-        let removed = target.and_then(|target| target.scheduled.remove(name));
-        let absent = || {
-            let message =
-                format!("No scheduled action found for service namespace: ecs, resource ID: {id}");
-            AwsError::new("ObjectNotFoundException", message)
-        };
-        removed.map(|_| json!({})).ok_or_else(absent)
     }
 
     fn describe_scheduled(&self, input: &Value) -> Result<Value, AwsError> {

@@ -214,13 +214,12 @@ fn settling(service: &str, operation: &str, wire: Wire) -> AwsError {
 /// The models of RDS and ElastiCache name a quota for each kind of thing.
 fn quota(service: &str, operation: &str) -> AwsError {
     let code = match (service, operation) {
-        ("rds", "CreateDBSnapshot" | "DeleteDBInstance") => "SnapshotQuotaExceeded",
+        ("rds", "DeleteDBInstance") => "SnapshotQuotaExceeded",
         ("rds", "CreateDBSubnetGroup") => "DBSubnetGroupQuotaExceeded",
         ("rds", "CreateDBParameterGroup") => "DBParameterGroupQuotaExceeded",
         ("rds", "ModifyDBInstance") => "StorageQuotaExceeded",
         ("rds", _) => "InstanceQuotaExceeded",
         ("elasticache", "CreateCacheSubnetGroup") => "CacheSubnetGroupQuotaExceeded",
-        ("elasticache", "CreateCacheParameterGroup") => "CacheParameterGroupQuotaExceeded",
         ("elasticache", _) => "NodeQuotaForCustomerExceeded",
         ("apprunner", _) => "ServiceQuotaExceededException",
         ("ec2", _) => "ResourceCountExceeded",

@@ -23,6 +23,7 @@ mod rest_xml;
 mod route53;
 mod schema;
 mod secrets;
+mod shelf;
 mod sigv4;
 mod sts;
 mod tagging;
@@ -168,6 +169,38 @@ impl Aws {
             "scaling": self.inner.autoscaling.status(),
             "apprunner": self.inner.apprunner.status(),
             "dns": self.inner.route53.status(),
+        })
+    }
+
+    /// Everything that the account holds, by service and kind.
+    pub(crate) fn dump(&self) -> Value {
+        // A service that is added here does not compile until it says what it holds.
+        let Inner {
+            host: _,
+            policy: _,
+            http: _,
+            // Holds the sessions of processes.
+            gateway: _,
+            apprunner,
+            autoscaling,
+            ecr,
+            ecs,
+            elasticache,
+            logs,
+            rds,
+            route53,
+            secrets,
+        } = &*self.inner;
+        serde_json::json!({
+            "apprunner": apprunner.dump(),
+            "autoscaling": autoscaling.dump(),
+            "ecr": ecr.dump(),
+            "ecs": ecs.dump(),
+            "elasticache": elasticache.dump(),
+            "logs": { "groups": logs.dump() },
+            "rds": rds.dump(),
+            "route53": { "zones": route53.dump() },
+            "secretsmanager": { "secrets": secrets.dump() },
         })
     }
 

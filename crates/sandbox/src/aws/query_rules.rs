@@ -8,14 +8,6 @@ use super::json::{list, need, number, text};
 /// How many tags a resource may have.
 pub const MAX_TAGS: usize = 50;
 
-/// Something with tags, as the service describes it otherwise.
-pub struct Tagged {
-    /// As described, without tags.
-    pub value: Value,
-    /// Its tags.
-    pub tags: Vec<Value>,
-}
-
 /// The tags of a request, refused where the vendor refuses them.
 pub fn tags_of(input: &Value) -> Result<Vec<Value>, AwsError> {
     let tags = list(input, "Tags").to_vec();
@@ -69,33 +61,4 @@ pub fn invalid_value(message: impl Into<String>) -> AwsError {
 /// Values that do not go together, or not with what there is.
 pub fn invalid_combination(message: impl Into<String>) -> AwsError {
     AwsError::new("InvalidParameterCombination", message)
-}
-
-/// The VPC of every subnet but those whose id begins with [`ELSEWHERE`].
-const VPC: &str = "vpc-0a5b0c00000000000";
-const OTHER_VPC: &str = "vpc-0f5b0c00000000000";
-const ELSEWHERE: &str = "subnet-0f";
-
-fn vpc(subnet: &str) -> &'static str {
-    match subnet.starts_with(ELSEWHERE) {
-        true => OTHER_VPC,
-        false => VPC,
-    }
-}
-
-/// The VPC of a group's subnets, each of which names its id so.
-pub fn vpc_of(subnets: &[Value], id: &str) -> &'static str {
-    vpc(subnets.first().map_or("", |it| need(it, id)))
-}
-
-/// The subnets of a group are of one VPC.
-pub fn one_vpc(ids: &[String]) -> Result<(), AwsError> {
-    let other = ids.iter().find(|id| vpc(id) != vpc(&ids[0]));
-    match other {
-        None => Ok(()),
-        Some(id) => Err(AwsError::new(
-            "InvalidSubnet",
-            format!("Subnets {} and {id} are not in the same VPC.", ids[0]),
-        )),
-    }
 }

@@ -1,6 +1,5 @@
 //! A real Redis per managed cache: TLS and AUTH as asked for, an administrator of ours.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -202,14 +201,6 @@ impl Redis {
                 false => format!("{line}\n"),
             });
         create_private(&file, &lines.collect::<String>(), server.user)?;
-        Ok(())
-    }
-
-    /// Changes settings of the running server; one that is started again has forgotten them.
-    pub async fn configure(&self, given: &BTreeMap<String, String>) -> Result<(), BackingError> {
-        for (name, value) in given {
-            self.command(&["CONFIG", "SET", name, value]).await?;
-        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 /// The canonical codes in use, with the HTTP status that each travels under.
@@ -167,6 +168,12 @@ impl ApiError {
     /// As `google.rpc.Status`, for the `error` of an operation.
     pub fn status(&self) -> Value {
         json!({ "code": self.code.number(), "message": self.message, "details": self.details })
+    }
+}
+
+impl Serialize for ApiError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.status().serialize(serializer)
     }
 }
 

@@ -3,6 +3,7 @@
 //! everything that no fault denies.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Gcp;
@@ -12,7 +13,7 @@ use super::schema::{Object, method_ids};
 use crate::call::ApiCall;
 
 /// The policy of one resource.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Policy {
     bindings: Vec<Value>,
     version: i64,

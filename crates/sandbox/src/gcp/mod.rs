@@ -127,6 +127,46 @@ impl Gcp {
         })
     }
 
+    /// Everything that the project holds, by API and kind.
+    pub(crate) fn dump(&self) -> Value {
+        // An API that is added here does not compile until it says what it holds.
+        let Inner {
+            host: _,
+            started: _,
+            // Holds the tokens of callers.
+            auth: _,
+            operations,
+            services,
+            project_policy,
+            folder,
+            organization,
+            secrets,
+            artifacts,
+            logs,
+            run,
+            dns,
+            redis,
+            sql,
+            storage,
+        } = &*self.inner;
+        json!({
+            "operations": operations.dump(),
+            "project": {
+                "services": { "enabled": services.dump() },
+                "policies": { "project": project_policy.dump(), "folder": folder.dump() },
+                "organization": { "constraints": organization.dump() },
+            },
+            "secretmanager": { "secrets": secrets.dump() },
+            "artifactregistry": { "repositories": artifacts.dump() },
+            "logging": { "entries": logs.dump() },
+            "run": run.dump(),
+            "dns": { "zones": dns.dump() },
+            "redis": { "instances": redis.dump() },
+            "sqladmin": sql.dump(),
+            "storage": { "buckets": storage.dump() },
+        })
+    }
+
     fn host(&self) -> &Host {
         &self.inner.host
     }

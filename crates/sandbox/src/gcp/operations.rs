@@ -31,6 +31,11 @@ impl Operations {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
+    }
+
     /// Begins an operation below `parent` (`projects/P/locations/L`). `metadata` carries its
     /// `@type`.
     pub fn start(&self, parent: &str, metadata: Value) -> Value {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Gcp;
@@ -45,6 +46,7 @@ const ACTIVATION: Duration = Duration::from_secs(10);
 /// Which APIs are enabled, from when on each answers, and what comes with that.
 pub struct Services(Mutex<Enabled>);
 
+#[derive(Serialize)]
 struct Enabled {
     /// From when on each answers.
     from: BTreeMap<String, jiff::Timestamp>,
@@ -53,6 +55,7 @@ struct Enabled {
     /// Until when a change is under way.
     busy: jiff::Timestamp,
     /// Counts the calls to APIs that were only just enabled.
+    #[serde(skip)]
     calls: u64,
     /// Whether a billing account is linked.
     billed: bool,
@@ -76,6 +79,11 @@ impl Services {
     fn lock(&self) -> MutexGuard<'_, Enabled> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
+    }
 }
 
 /// The project's own policy. The caller is its owner; no service's account has a role, as in
@@ -84,6 +92,11 @@ impl Services {
 pub struct ProjectPolicy(Mutex<Policy>);
 
 impl ProjectPolicy {
+    /// The policy, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What a project begins with.
     pub fn owned_by(account: &str) -> Self {
         let owner = Policy::of("roles/owner", &format!("serviceAccount:{account}"));
@@ -98,6 +111,13 @@ impl ProjectPolicy {
 /// project on its own.
 #[derive(Default)]
 pub struct Folder(Mutex<Option<Policy>>);
+
+impl Folder {
+    /// What there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 impl Gcp {
     /// Puts the project into a folder where this account may do that; nobody who asks for the
@@ -442,6 +462,13 @@ const INVOKER: &str = "run.managed.requireInvokerIam";
 /// Which constraints are in force.
 #[derive(Default)]
 pub struct Organization(Mutex<BTreeSet<String>>);
+
+impl Organization {
+    /// What there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 impl Gcp {
     /// Puts these constraints in force and no others.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::Clock;
@@ -16,13 +17,14 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A manifest that the store holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct StoredManifest {
     /// `sha256:...` of exactly these bytes.
     pub digest: String,
     /// The manifest's own media type.
     pub media_type: String,
     /// The bytes as pushed.
+    #[serde(skip)]
     pub bytes: Bytes,
     /// The tags that point here.
     pub tags: Vec<String>,
@@ -264,6 +266,16 @@ impl Store {
         let mut repositories = self.lock();
         let repository = repositories.get_mut(repository);
         repository.is_some_and(|it| it.blobs.remove(digest))
+    }
+
+    /// Every repository with its manifests and tags, as data.
+    pub fn dump(&self) -> serde_json::Value {
+        let repositories = self.lock();
+        let all = repositories.iter().map(|(name, repository)| {
+            let manifests = repository.manifests.iter().map(|it| repository.tagged(it));
+            (name, manifests.collect::<Vec<_>>())
+        });
+        crate::dump::of(&all.collect::<BTreeMap<_, _>>())
     }
 
     /// Forgets a repository.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -53,6 +54,7 @@ const AUTHORITIES: [&str; 4] = [
 ];
 
 /// A domain that is associated with a service, or is to be.
+#[derive(Serialize)]
 pub struct Domain {
     id: Uuid,
     /// The service's ARN.
@@ -73,6 +75,7 @@ pub struct Domain {
 /// A domain that a service served before. Where it is associated with that service again, the
 /// results of its validation are still cached: it is `active` at once, and its records come later
 /// (`domainValidationRecordReady`).
+#[derive(Serialize)]
 pub struct Certified {
     service: String,
     name: String,
@@ -80,7 +83,7 @@ pub struct Certified {
 }
 
 /// A canonical name that ACM wants to see.
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 struct Record {
     /// With its final dot, as the recorded answer has it.
     name: String,

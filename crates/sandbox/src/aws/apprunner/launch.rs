@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::AppRunner;
@@ -16,7 +17,7 @@ use crate::runner::{ContainerSpec, LogSink, Purpose};
 
 /// An image that was deployed: "a copy of the image that you deployed" is kept (Developer Guide,
 /// "What does App Runner delete?").
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 pub struct Version {
     /// The repository as stored.
     pub repository: String,

@@ -77,6 +77,11 @@ impl AppRunner {
         shown.collect()
     }
 
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
+    }
+
     /// Carries out an operation that the schema has let through.
     pub async fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
@@ -95,7 +100,6 @@ impl AppRunner {
             "ListAutoScalingConfigurations" => self.list_scaling(input),
             "ListOperations" => self.list_operations(input),
             "ListServices" => self.list_services(input),
-            "ListServicesForAutoScalingConfiguration" => self.list_scaled(input),
             "ListTagsForResource" => self.list_tags(input),
             "ListVpcConnectors" => self.list_connectors(input),
             "PauseService" => self.pause_service(input),

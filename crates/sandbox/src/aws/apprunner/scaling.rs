@@ -96,15 +96,6 @@ impl AppRunner {
         listed(input, "AutoScalingConfigurationSummaryList", all)
     }
 
-    pub(super) fn list_scaled(&self, input: &Value) -> Result<Value, AwsError> {
-        let state = self.lock();
-        let found = find(&state, need(input, "AutoScalingConfigurationArn"))?;
-        let users = state.services.iter();
-        let users = users.filter(|it| it.deleted.is_none() && it.config.scaling == found.arn);
-        let arns = users.map(|it| json!(it.arn)).collect();
-        listed(input, "ServiceArnList", arns)
-    }
-
     pub(super) fn delete_scaling(&self, input: &Value) -> Result<Value, AwsError> {
         let given = need(input, "AutoScalingConfigurationArn");
         let now = self.now();

@@ -1,6 +1,7 @@
 //! What App Runner remembers.
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::custom_domains::{Certified, Domain};
@@ -9,7 +10,7 @@ use crate::aws::json::seconds;
 use crate::runner::{Container, Front};
 
 /// Everything, behind one lock.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 pub struct State {
     /// In the order of their creation; deleted ones too, for a while.
     pub services: Vec<Service>,
@@ -26,6 +27,7 @@ pub struct State {
 }
 
 /// A service.
+#[derive(Serialize)]
 pub struct Service {
     pub id: String,
     pub name: String,
@@ -41,15 +43,17 @@ pub struct Service {
     pub config: Config,
     /// What serves, or would if it were not paused. `None` before the first deployment succeeded.
     pub served: Option<Served>,
+    #[serde(skip)]
     pub instances: Vec<Instance>,
     /// Oldest first.
     pub operations: Vec<Operation>,
     pub tags: Vec<Value>,
+    #[serde(skip)]
     pub front: Front,
 }
 
 /// The configuration of a service, with everything filled in.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize)]
 pub struct Config {
     /// SourceConfiguration, InstanceConfiguration and so on, as DescribeService shows them.
     pub members: Map<String, Value>,
@@ -58,6 +62,7 @@ pub struct Config {
 }
 
 /// A deployment that succeeded.
+#[derive(Serialize)]
 pub struct Served {
     pub config: Config,
     pub version: Version,
@@ -73,6 +78,7 @@ pub struct Instance {
 }
 
 /// Something that was done to a service.
+#[derive(Serialize)]
 pub struct Operation {
     pub id: String,
     pub kind: Kind,
@@ -83,7 +89,7 @@ pub struct Operation {
 }
 
 /// What an operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Kind {
     Create,
     Update,
@@ -94,6 +100,7 @@ pub enum Kind {
 }
 
 /// A VPC connector.
+#[derive(Serialize)]
 pub struct Connector {
     pub arn: String,
     pub name: String,
@@ -106,6 +113,7 @@ pub struct Connector {
 }
 
 /// A revision of an auto scaling configuration.
+#[derive(Serialize)]
 pub struct Scaling {
     pub arn: String,
     pub name: String,

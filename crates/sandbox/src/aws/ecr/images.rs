@@ -8,9 +8,6 @@ use crate::aws::error::AwsError;
 use crate::aws::json::{list, need, number, page, seconds, text, texts};
 use crate::registry::StoredManifest;
 
-/// What a manifest is when the client does not say.
-const DEFAULT_MEDIA_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
-
 impl Ecr {
     /// The store's name of an existing repository.
     fn existing(&self, input: &Value) -> Result<String, AwsError> {
@@ -154,66 +151,6 @@ impl Ecr {
                 self.inner.account
             ),
         )
-    }
-
-    pub(super) fn put_image(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "repositoryName");
-        let bytes = bytes::Bytes::copy_from_slice(need(input, "imageManifest").as_bytes());
-        let digest = {
-            use sha2::Digest as _;
-            format!("sha256:{}", hex::encode(sha2::Sha256::digest(&bytes)))
-        };
-        if text(input, "imageDigest").is_some_and(|given| given != digest) {
-            return Err(AwsError::new(
-                "ImageDigestDoesNotMatchException",
-                "The provided image digest does not match the digest calculated by Amazon ECR.",
-            ));
-        }
-        let content: Value = serde_json::from_slice(&bytes).map_err(|_| {
-            AwsError::new(
-                "InvalidParameterException",
-                "Invalid parameter at 'imageManifest'",
-            )
-        })?;
-        let media_type = text(input, "imageManifestMediaType")
-            .or(text(&content, "mediaType"))
-            .unwrap_or(DEFAULT_MEDIA_TYPE);
-        let tag = text(input, "imageTag");
-        let (stored, frozen) = self.with(input, |name, repository| {
-            Ok((
-                self.stored(name),
-                tag.is_some_and(|tag| repository.freezes(tag)),
-            ))
-        })?;
-        let reference = tag.unwrap_or(&digest);
-        match self.inner.store.manifest(&stored, reference) {
-            Some(have) if have.digest == digest => {
-                return Err(AwsError::new(
-                    "ImageAlreadyExistsException",
-                    format!(
-                        "Image with digest '{digest}' and tag '{reference}' already exists in the repository with name \
-                             '{name}' in registry with id '{}'",
-                        self.inner.account
-                    ),
-                ));
-            }
-            Some(_) if frozen => {
-                return Err(AwsError::new(
-                    "ImageTagAlreadyExistsException",
-                    format!(
-                        "The image tag '{reference}' already exists in the '{name}' repository and cannot be \
-                             overwritten because the repository is immutable."
-                    ),
-                ));
-            }
-            _ => {}
-        }
-        let manifest = self
-            .inner
-            .store
-            .put_manifest(&stored, reference, media_type, bytes)
-            .map_err(|why| AwsError::new("LayersNotFoundException", why))?;
-        Ok(json!({"image": self.image(name, &manifest, tag)}))
     }
 
     pub(super) fn delete_images(&self, input: &Value) -> Result<Value, AwsError> {

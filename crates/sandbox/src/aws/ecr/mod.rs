@@ -7,6 +7,7 @@ mod repositories;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::AwsError;
@@ -37,20 +38,21 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
     repositories: BTreeMap<String, Repository>,
     /// Passwords given out, and when each expires.
+    #[serde(skip)]
     tokens: BTreeMap<String, jiff::Timestamp>,
 }
 
+#[derive(Serialize)]
 struct Repository {
     created: jiff::Timestamp,
     mutability: String,
     exclusions: Option<Value>,
     scan_on_push: bool,
     encryption: Value,
-    lifecycle: Option<String>,
     tags: Vec<Value>,
 }
 
@@ -103,6 +105,11 @@ impl Ecr {
         EcrGate::new(self.clone())
     }
 
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
+    }
+
     /// Carries out an operation that the schema has let through.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         self.check_registry(input)?;
@@ -111,19 +118,14 @@ impl Ecr {
             "BatchDeleteImage" => self.delete_images(input),
             "BatchGetImage" => self.get_images(input),
             "CreateRepository" => self.create(input),
-            "DeleteLifecyclePolicy" => self.delete_lifecycle(input),
             "DeleteRepository" => self.delete(input),
             "DescribeImages" => self.describe_images(input),
             "DescribeRepositories" => self.describe(input),
             "GetAuthorizationToken" => Ok(self.token()),
             "GetDownloadUrlForLayer" => self.download_url(input),
-            "GetLifecyclePolicy" => self.get_lifecycle(input),
             "ListImages" => self.list_images(input),
             "ListTagsForResource" => self.list_tags(input),
-            "PutImage" => self.put_image(input),
-            "PutImageScanningConfiguration" => self.put_scanning(input),
             "PutImageTagMutability" => self.put_mutability(input),
-            "PutLifecyclePolicy" => self.put_lifecycle(input),
             "TagResource" => self.tag(input),
             "UntagResource" => self.untag(input),
             other => Err(AwsError::new("UnknownOperationException", other)),

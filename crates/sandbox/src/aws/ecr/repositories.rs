@@ -1,4 +1,4 @@
-//! Repositories: creation, settings, lifecycle policies, tags.
+//! Repositories: creation, settings, tags.
 
 use serde_json::{Value, json};
 
@@ -42,7 +42,6 @@ impl Ecr {
             encryption: encryption
                 .cloned()
                 .unwrap_or_else(|| json!({"encryptionType": "AES256"})),
-            lifecycle: None,
             tags,
         };
         let answer = json!({"repository": self.shown(name, &repository)});
@@ -130,50 +129,6 @@ impl Ecr {
         })
     }
 
-    pub(super) fn put_scanning(&self, input: &Value) -> Result<Value, AwsError> {
-        let account = self.inner.account.clone();
-        self.with(input, |name, repository| {
-            repository.scan_on_push = input
-                .get("imageScanningConfiguration")
-                .is_some_and(|scan| flag(scan, "scanOnPush"));
-            Ok(json!({
-                "registryId": account,
-                "repositoryName": name,
-                "imageScanningConfiguration": {"scanOnPush": repository.scan_on_push},
-            }))
-        })
-    }
-
-    pub(super) fn put_lifecycle(&self, input: &Value) -> Result<Value, AwsError> {
-        let policy = need(input, "lifecyclePolicyText").to_owned();
-        check_lifecycle(&policy)?;
-        let account = self.inner.account.clone();
-        self.with(input, |name, repository| {
-            repository.lifecycle = Some(policy.clone());
-            Ok(json!({"registryId": account, "repositoryName": name, "lifecyclePolicyText": policy}))
-        })
-    }
-
-    pub(super) fn get_lifecycle(&self, input: &Value) -> Result<Value, AwsError> {
-        let account = self.inner.account.clone();
-        self.with(input, |name, repository| match &repository.lifecycle {
-            Some(policy) => {
-                Ok(json!({"registryId": account, "repositoryName": name, "lifecyclePolicyText": policy}))
-            }
-            None => Err(no_lifecycle(name, &account)),
-        })
-    }
-
-    pub(super) fn delete_lifecycle(&self, input: &Value) -> Result<Value, AwsError> {
-        let account = self.inner.account.clone();
-        self.with(input, |name, repository| match repository.lifecycle.take() {
-            Some(policy) => {
-                Ok(json!({"registryId": account, "repositoryName": name, "lifecyclePolicyText": policy}))
-            }
-            None => Err(no_lifecycle(name, &account)),
-        })
-    }
-
     pub(super) fn list_tags(&self, input: &Value) -> Result<Value, AwsError> {
         self.with_arn(input, |repository| Ok(json!({"tags": repository.tags})))
     }
@@ -243,36 +198,6 @@ fn check_tags(tags: &[Value]) -> Result<(), AwsError> {
         )),
         false => Ok(()),
     }
-}
-
-fn check_lifecycle(policy: &str) -> Result<(), AwsError> {
-    let rules = serde_json::from_str::<Value>(policy).ok();
-    let rules = rules
-        .as_ref()
-        .and_then(|policy| policy.get("rules"))
-        .and_then(Value::as_array);
-    let whole = |rule: &Value| {
-        rule.get("rulePriority").is_some_and(Value::is_i64)
-            && rule.get("selection").is_some_and(Value::is_object)
-            && rule.get("action").is_some_and(Value::is_object)
-    };
-    match rules {
-        Some(rules) if !rules.is_empty() && rules.iter().all(whole) => Ok(()),
-        _ => Err(AwsError::new(
-            "InvalidParameterException",
-            "Invalid parameter at 'LifecyclePolicyText' failed to satisfy constraint: 'Lifecycle policy validation \
-             failure: rules with rulePriority, selection and action are required'",
-        )),
-    }
-}
-
-fn no_lifecycle(name: &str, account: &str) -> AwsError {
-    AwsError::new(
-        "LifecyclePolicyNotFoundException",
-        format!(
-            "Lifecycle policy does not exist for the repository with name '{name}' in the registry with id '{account}'"
-        ),
-    )
 }
 
 pub(super) fn with_token(mut out: Value, next: Option<String>) -> Value {

@@ -138,27 +138,6 @@ impl Ecs {
         }
         listed(input, "taskDefinitionArns", arns)
     }
-
-    pub(super) fn list_families(&self, input: &Value) -> Result<Value, AwsError> {
-        let prefix = text(input, "familyPrefix").unwrap_or_default();
-        let status = text(input, "status").unwrap_or("ALL");
-        let state = self.lock();
-        let families = state
-            .families
-            .iter()
-            .filter(|(name, _)| name.starts_with(prefix))
-            .filter(|(_, revisions)| {
-                let active = revisions.iter().any(Definition::active);
-                match status {
-                    "ACTIVE" => active,
-                    "INACTIVE" => !active,
-                    _ => true,
-                }
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        listed(input, "families", families)
-    }
 }
 
 fn unable() -> AwsError {

@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::clusters::check_cluster;
@@ -24,7 +25,7 @@ const STARTING: Duration = Duration::from_secs(4);
 const CONNECTING: Duration = Duration::from_secs(3);
 
 /// The agent of a task's containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Agent {
     /// PENDING, RUNNING or STOPPED.
     pub status: &'static str,

@@ -89,6 +89,11 @@ impl Ecs {
             .collect()
     }
 
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
+    }
+
     /// Carries out an operation that the schema has let through.
     pub async fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
@@ -108,7 +113,6 @@ impl Ecs {
             "ListServiceDeployments" => self.list_rollouts(input),
             "ListServices" => self.list_services(input),
             "ListTagsForResource" => self.list_tags(input),
-            "ListTaskDefinitionFamilies" => self.list_families(input),
             "ListTaskDefinitions" => self.list_definitions(input),
             "ListTasks" => self.list_tasks(input),
             "RegisterTaskDefinition" => self.register(input),

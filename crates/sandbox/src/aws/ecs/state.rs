@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
@@ -14,7 +15,7 @@ use super::target_group::{Target, TargetHealth};
 use crate::runner::{Container, Front};
 
 /// Everything, behind one lock.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 pub struct State {
     pub clusters: BTreeMap<String, Cluster>,
     pub families: BTreeMap<String, Vec<Definition>>,
@@ -25,6 +26,7 @@ pub struct State {
 }
 
 /// A cluster.
+#[derive(Serialize)]
 pub struct Cluster {
     pub arn: String,
     pub name: String,
@@ -34,6 +36,7 @@ pub struct Cluster {
 }
 
 /// A revision of a task definition, as DescribeTaskDefinition shows it.
+#[derive(Serialize)]
 pub struct Definition {
     pub arn: String,
     pub value: Value,
@@ -48,6 +51,7 @@ impl Definition {
 }
 
 /// A service.
+#[derive(Serialize)]
 pub struct Service {
     pub arn: String,
     pub name: String,
@@ -68,7 +72,9 @@ pub struct Service {
     pub rollouts: Vec<Rollout>,
     /// The call that made it, for idempotency.
     pub request: Value,
+    #[serde(skip)]
     pub front: Option<Front>,
+    #[serde(skip)]
     pub wake: Arc<Notify>,
     /// No task is started before: ECS slows down when tasks keep failing.
     pub start_after: Option<jiff::Timestamp>,
@@ -80,7 +86,7 @@ pub struct Service {
 }
 
 /// Where a deployment stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum RolloutState {
     /// Tasks are being replaced.
     InProgress,
@@ -91,7 +97,7 @@ pub enum RolloutState {
 }
 
 /// One entry of a service's `deployments`.
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 pub struct Deployment {
     pub id: String,
     pub revision: String,
@@ -110,12 +116,14 @@ pub struct Deployment {
 }
 
 /// A service revision: what a deployment is to make serve.
+#[derive(Serialize)]
 pub struct Revision {
     pub arn: String,
     pub value: Value,
 }
 
 /// A service deployment: the record that stays.
+#[derive(Serialize)]
 pub struct Rollout {
     pub arn: String,
     pub deployment: String,
@@ -146,13 +154,14 @@ impl Rollout {
 }
 
 /// Why a task is stopped from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stop {
     pub code: &'static str,
     pub reason: String,
 }
 
 /// A task.
+#[derive(Serialize)]
 pub struct Task {
     pub id: String,
     pub arn: String,
@@ -186,12 +195,14 @@ pub struct Task {
     /// Beside each container, where commands may be run.
     pub agent: Option<Agent>,
     /// The containers that run, by name.
+    #[serde(skip)]
     pub live: Vec<(String, Container)>,
+    #[serde(skip)]
     pub stop: watch::Sender<Option<Stop>>,
 }
 
 /// A container of a task, as DescribeTasks shows it.
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 pub struct ContainerView {
     pub arn: String,
     pub name: String,

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::health::{REAL_INTERVAL, REAL_START};
@@ -19,7 +19,7 @@ const REAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A container that a load balancer sends requests to, and how it is checked; times are the
 /// cloud's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Target {
     /// The target group's ARN.
     pub arn: String,
@@ -38,7 +38,7 @@ pub struct Target {
 }
 
 /// What a load balancer says of a target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum TargetHealth {
     /// It has not made up its mind.
     Initial,

@@ -7,8 +7,7 @@ use super::rules::{
     check_security_groups, check_token,
 };
 use super::{
-    Cache, ElastiCache, Group, State, invalid_combination, invalid_value, parameters,
-    subnet_groups, tags_of,
+    Cache, ElastiCache, Group, State, invalid_combination, invalid_value, subnet_groups, tags_of,
 };
 use crate::aws::error::AwsError;
 use crate::aws::json::{copy, flag, list, need, number, seconds, text, texts};
@@ -42,7 +41,7 @@ impl ElastiCache {
             ));
         }
         let subnet_group = self.subnet_group_of(&mut state, input)?;
-        let parameter_group = parameter_group_of(&state, input, version)?;
+        let parameter_group = version.parameter_group(input)?;
         let group = Group {
             value: self.new_value(&id, &engine, input),
             tags,
@@ -210,12 +209,4 @@ fn refuse_what_is_not_here(input: &Value) -> Result<(), AwsError> {
         1..=65535 => Ok(()),
         port => Err(invalid_value(format!("Invalid port: {port}"))),
     }
-}
-
-/// The group that is asked for, or the version's own; of the version's family either way.
-fn parameter_group_of(state: &State, input: &Value, version: Version) -> Result<String, AwsError> {
-    let name = text(input, "CacheParameterGroupName").map(str::to_lowercase);
-    let name = name.unwrap_or_else(|| version.default_group());
-    parameters::check_family(state, &name, version)?;
-    Ok(name)
 }

@@ -4,9 +4,9 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::rules::check_identifier;
-use super::{ElastiCache, Group, Tagged, invalid_combination, page};
+use super::{ElastiCache, Group, Thing, invalid_combination};
 use crate::aws::error::AwsError;
-use crate::aws::json::{copy, flag, need, text};
+use crate::aws::json::{copy, flag, text};
 
 impl ElastiCache {
     pub(super) fn delete_group(&self, input: &Value) -> Result<Value, AwsError> {
@@ -30,13 +30,7 @@ impl ElastiCache {
                 let message = format!("Snapshot with specified name already exists: {name}");
                 return Err(AwsError::new("SnapshotAlreadyExistsFault", message));
             }
-            state.snapshots.insert(
-                name,
-                Tagged {
-                    value,
-                    tags: Vec::new(),
-                },
-            );
+            state.snapshots.insert(name, Thing::new(value, Vec::new()));
         }
         let (_, group) = state.named(input)?;
         group.set_status("deleting");
@@ -44,31 +38,6 @@ impl ElastiCache {
         drop(state);
         self.take_down(id, unique);
         Ok(json!({ "ReplicationGroup": shown }))
-    }
-
-    pub(super) fn describe_snapshots(&self, input: &Value) -> Result<Value, AwsError> {
-        let state = self.lock();
-        if let Some(name) = text(input, "SnapshotName")
-            && !state.snapshots.contains_key(name)
-        {
-            return Err(snapshot_not_found(name));
-        }
-        let is = |value: &Value, member: &str| {
-            text(input, member).is_none_or(|it| it == need(value, member))
-        };
-        let all = state.snapshots.values().map(|it| it.value.clone());
-        let found = all.filter(|it| {
-            is(it, "SnapshotName") && is(it, "ReplicationGroupId") && is(it, "CacheClusterId")
-        });
-        page(input, "Snapshots", found.collect())
-    }
-
-    pub(super) fn delete_snapshot(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "SnapshotName");
-        let removed = self.lock().snapshots.remove(name);
-        let mut value = removed.ok_or_else(|| snapshot_not_found(name))?.value;
-        value["SnapshotStatus"] = json!("deleting");
-        Ok(json!({ "Snapshot": value }))
     }
 
     fn snapshot_of(&self, group: &Group, name: &str) -> Value {

@@ -1,12 +1,11 @@
 //! What takes time: coming up, changing, going away. Nothing is held while waiting.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Cache, ElastiCache, Group, NewTokens, parameters};
+use super::{Cache, ElastiCache, Group, NewTokens};
 use crate::aws::json::seconds;
 use crate::backing::{BackingError, Redis, RedisSpec, SignedBy};
 
@@ -64,9 +63,7 @@ impl ElastiCache {
             signed_by: SignedBy::Public,
             passwords,
         };
-        let redis = self.inner.host.backing.start_redis(spec).await?;
-        report(id, redis.configure(&self.effective_settings(id)).await);
-        Ok(redis)
+        self.inner.host.backing.start_redis(spec).await
     }
 
     /// Carries out what was accepted, some time later.
@@ -88,20 +85,6 @@ impl ElastiCache {
             }
             let now = seconds(clock.now());
             service.update(&id, unique, |it| it.end_changes(&now));
-            if let Some(redis) = &server {
-                report(&id, redis.configure(&service.effective_settings(&id)).await);
-            }
-        });
-    }
-
-    /// Has a changed parameter group reach a server.
-    pub(super) fn apply_parameters(&self, id: String, unique: Uuid) {
-        let service = self.clone();
-        self.inner.host.background.spawn(async move {
-            service.inner.host.clock.sleep(BEGIN).await;
-            if let Some(redis) = service.update(&id, unique, |it| it.server()).flatten() {
-                report(&id, redis.configure(&service.effective_settings(&id)).await);
-            }
         });
     }
 
@@ -124,15 +107,6 @@ impl ElastiCache {
                 state.groups.remove(&id);
             }
         });
-    }
-
-    fn effective_settings(&self, id: &str) -> BTreeMap<String, String> {
-        let state = self.lock();
-        let group = state.groups.get(id).map(|it| it.parameter_group.as_str());
-        let group = group.and_then(|name| state.parameter_groups.get(name));
-        group
-            .map(parameters::ParameterGroup::effective)
-            .unwrap_or_default()
     }
 
     /// Runs `act` on a group unless it is gone, replaced by another of its name, or on its way out.

@@ -1,11 +1,9 @@
-//! ElastiCache: replication groups of one shard, each backed by a real server; subnet and parameter
-//! groups, tags.
+//! ElastiCache: replication groups of one shard, each backed by a real server; subnet groups, tags.
 
 mod create;
 mod delete;
 mod life;
 mod modify;
-mod parameters;
 mod rules;
 mod subnet_groups;
 mod view;
@@ -14,11 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
 use super::json::{drop_tags, merge_tags, need, texts};
-use super::query_rules::{MAX_TAGS, Tagged, invalid_combination, invalid_value, page, tags_of};
+use super::query_rules::{MAX_TAGS, invalid_combination, invalid_value, page, tags_of};
+use super::shelf::{Kind, Shelf, Site, Thing};
 use super::tagging;
 use crate::Host;
 use crate::backing::Redis;
@@ -34,15 +34,18 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
     groups: BTreeMap<String, Group>,
-    subnet_groups: BTreeMap<String, Tagged>,
-    parameter_groups: BTreeMap<String, parameters::ParameterGroup>,
-    snapshots: BTreeMap<String, Tagged>,
+    subnet_groups: Shelf,
+    snapshots: Shelf,
 }
 
+/// The simple kinds.
+const KINDS: [Kind<State>; 1] = [subnet_groups::SUBNET_GROUP];
+
 /// A replication group.
+#[derive(Serialize)]
 struct Group {
     /// As described, without what its members and its server say.
     value: Value,
@@ -68,11 +71,12 @@ struct Group {
     /// Whether clients must give one of them.
     token_required: bool,
     new_tokens: Option<NewTokens>,
+    #[serde(skip)]
     cache: Cache,
 }
 
 /// A change of AUTH strings on its way.
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 struct NewTokens {
     /// As described: `SETTING` or `ROTATING`.
     status: &'static str,
@@ -90,16 +94,14 @@ enum Cache {
 }
 
 impl ElastiCache {
-    /// No caches yet; the vendor's default parameter groups are there.
+    /// No caches yet.
     pub fn new(host: &Host) -> Self {
-        let service = Self {
+        Self {
             inner: Arc::new(Inner {
                 host: host.clone(),
                 state: Mutex::default(),
             }),
-        };
-        service.add_default_groups();
-        service
+        }
     }
 
     /// Every replication group with its state, its address and what stands behind it.
@@ -124,7 +126,7 @@ impl ElastiCache {
 
     /// Everything with its tags; the members of a group have those of the group.
     pub fn tagged(&self) -> Vec<tagging::Tagged> {
-        let state = self.lock();
+        let mut state = self.lock();
         let of = |kind: &str, name: &str, tags: &[Value]| {
             tagging::Tagged::new(self.arn(kind, name), tags, ("Key", "Value"))
         };
@@ -134,40 +136,38 @@ impl ElastiCache {
             let members = group.members();
             all.extend(members.iter().map(|it| of("cluster", it, &group.tags)));
         }
-        let subnet_groups = state.subnet_groups.iter();
-        all.extend(subnet_groups.map(|(name, it)| of("subnetgroup", name, &it.tags)));
-        let parameter_groups = state.parameter_groups.iter();
-        all.extend(parameter_groups.map(|(name, it)| of("parametergroup", name, &it.tags)));
         let snapshots = state.snapshots.iter();
         all.extend(snapshots.map(|(name, it)| of("snapshot", name, &it.tags)));
+        for kind in &KINDS {
+            all.extend(kind.tagged(&mut state, &self.site()));
+        }
         all
+    }
+
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 
     /// Carries out an operation that the schema has let through.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "AddTagsToResource" => self.add_tags(input),
-            "CreateCacheParameterGroup" => self.create_parameter_group(input),
-            "CreateCacheSubnetGroup" => self.create_subnet_group(input),
             "CreateReplicationGroup" => self.create_group(input),
             "DecreaseReplicaCount" => self.change_replicas(input, operation),
-            "DeleteCacheParameterGroup" => self.delete_parameter_group(input),
-            "DeleteCacheSubnetGroup" => self.delete_subnet_group(input),
             "DeleteReplicationGroup" => self.delete_group(input),
-            "DeleteSnapshot" => self.delete_snapshot(input),
             "DescribeCacheClusters" => self.describe_clusters(input),
-            "DescribeCacheParameterGroups" => self.describe_parameter_groups(input),
-            "DescribeCacheParameters" => self.describe_parameters(input),
-            "DescribeCacheSubnetGroups" => self.describe_subnet_groups(input),
             "DescribeReplicationGroups" => self.describe_groups(input),
-            "DescribeSnapshots" => self.describe_snapshots(input),
             "IncreaseReplicaCount" => self.change_replicas(input, operation),
             "ListTagsForResource" => self.list_tags(input),
-            "ModifyCacheParameterGroup" => self.modify_parameter_group(input),
-            "ModifyCacheSubnetGroup" => self.modify_subnet_group(input),
             "ModifyReplicationGroup" => self.modify_group(input),
             "RemoveTagsFromResource" => self.remove_tags(input),
-            other => Err(AwsError::new("InvalidAction", other)),
+            other => {
+                let (mut state, site) = (self.lock(), self.site());
+                let mut kinds = KINDS.iter();
+                let answer = kinds.find_map(|kind| kind.call(&mut state, &site, other, input));
+                answer.unwrap_or_else(|| Err(AwsError::new("InvalidAction", other)))
+            }
         }
     }
 
@@ -237,14 +237,6 @@ impl ElastiCache {
                 }
                 &mut group.tags
             }
-            "subnetgroup" => {
-                let found = state.subnet_groups.get_mut(name);
-                &mut found.ok_or_else(|| subnet_groups::not_found(name))?.tags
-            }
-            "parametergroup" => {
-                let found = state.parameter_groups.get_mut(name);
-                &mut found.ok_or_else(|| parameters::not_found(name))?.tags
-            }
             "snapshot" => {
                 let found = state.snapshots.get_mut(name);
                 &mut found.ok_or_else(|| delete::snapshot_not_found(name))?.tags
@@ -257,7 +249,10 @@ impl ElastiCache {
                     .find(|it| it.members().iter().any(|id| id == name));
                 &mut group.ok_or_else(|| view::cluster_not_found(name))?.tags
             }
-            _ => return Err(wrong()),
+            kind => {
+                let kind = KINDS.iter().find(|it| it.arn.0 == kind);
+                kind.ok_or_else(wrong)?.tags_of(&mut state, name)?
+            }
         };
         act(tags)
     }
@@ -268,6 +263,10 @@ impl ElastiCache {
             "arn:aws:elasticache:{}:{}:{kind}:{name}",
             host.region, host.account
         )
+    }
+
+    fn site(&self) -> Site {
+        Site::of(&self.inner.host, "elasticache")
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

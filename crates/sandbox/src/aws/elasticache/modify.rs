@@ -8,7 +8,7 @@ use super::rules::{
     Version, check_availability, check_node_type, check_retention, check_security_groups,
     check_token,
 };
-use super::{Cache, ElastiCache, Group, NewTokens, State, invalid_combination, parameters};
+use super::{Cache, ElastiCache, Group, NewTokens, invalid_combination};
 use crate::aws::error::AwsError;
 use crate::aws::json::{flag, need, number, text, texts};
 
@@ -40,7 +40,7 @@ impl ElastiCache {
         check_values(group, input)?;
         let version = new_version(group, input)?;
         let tokens = group.new_tokens_of(input)?;
-        let parameters = new_parameters(&state, &id, input, version)?;
+        let parameters = new_parameters(group, input, version)?;
         let (_, group) = state.named(input)?;
         let changes =
             parameters.is_some() || tokens.is_some() || group.is_changed_by(input, version);
@@ -56,9 +56,7 @@ impl ElastiCache {
         group.accept(input, version, tokens);
         let (shown, unique) = (group.shown(), group.unique);
         drop(state);
-        // Parameters reach the server this way too.
-        self.carry_out(id.clone(), unique);
-        self.apply_parameters(id, unique);
+        self.carry_out(id, unique);
         Ok(json!({ "ReplicationGroup": shown }))
     }
 
@@ -171,24 +169,14 @@ fn new_version(group: &Group, input: &Value) -> Result<Option<Version>, AwsError
     Ok(Some(new).filter(|new| new.full != group.version || engine != old))
 }
 
-/// The parameter group that the group is to have; another family of versions needs one of its own.
+/// The parameter group that the group is to have; another family of versions has one of its own.
 fn new_parameters(
-    state: &State,
-    id: &str,
+    group: &Group,
     input: &Value,
     version: Option<Version>,
 ) -> Result<Option<String>, AwsError> {
-    let Some(group) = state.groups.get(id) else {
-        return Ok(None);
-    };
     let old = Version::choose(need(&group.value, "Engine"), Some(&group.version))?;
-    let new = version.unwrap_or(old);
-    let name = match text(input, "CacheParameterGroupName").map(str::to_lowercase) {
-        Some(name) => name,
-        None if group.parameter_group == old.default_group() => new.default_group(),
-        None => group.parameter_group.clone(),
-    };
-    parameters::check_family(state, &name, new)?;
+    let name = version.unwrap_or(old).parameter_group(input)?;
     Ok(Some(name).filter(|name| *name != group.parameter_group))
 }
 

@@ -1,7 +1,11 @@
 //! What ElastiCache refuses: names, AUTH strings, node types, versions.
 
+use axum::http::StatusCode;
+use serde_json::Value;
+
 use super::{invalid_combination, invalid_value};
 use crate::aws::error::AwsError;
+use crate::aws::json::text;
 
 /// Engine, `MAJOR.MINOR` as asked for, the version as members say it, the family of its parameters.
 const VERSIONS: [(&str, &str, &str, &str); 9] = [
@@ -76,17 +80,29 @@ impl Version {
         }
     }
 
-    /// The parameter group of a replication group that names none.
-    pub fn default_group(self) -> String {
-        format!("default.{}", self.family)
+    /// The parameter group of a replication group: the vendor's own. Others cannot be made here.
+    ///
+    /// Errors: another one is asked for.
+    pub fn parameter_group(self, input: &Value) -> Result<String, AwsError> {
+        let own = format!("default.{}", self.family);
+        let asked = text(input, "CacheParameterGroupName").map(str::to_lowercase);
+        let families = VERSIONS.map(|(_, _, _, family)| family);
+        let Some(asked) = asked.filter(|asked| *asked != own) else {
+            return Ok(own);
+        };
+        let other = asked.strip_prefix("default.").unwrap_or_default();
+        Err(match families.contains(&other) {
+            true => invalid_combination(format!(
+                "Expected a parameter group of family {} but found one of family {other}",
+                self.family
+            )),
+            false => AwsError::new(
+                "CacheParameterGroupNotFound",
+                format!("CacheParameterGroup not found: {asked}"),
+            )
+            .with_status(StatusCode::NOT_FOUND),
+        })
     }
-}
-
-/// The families that parameter groups can be of.
-pub fn families() -> Vec<&'static str> {
-    let mut families: Vec<_> = VERSIONS.iter().map(|(_, _, _, family)| *family).collect();
-    families.dedup();
-    families
 }
 
 /// Begins with a letter; letters, digits, single hyphens; no hyphen at the end.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Group, LogStream, Logs, no_group, no_stream};
+use super::{Group, LogStream, Logs, no_group};
 use crate::aws::error::AwsError;
 use crate::aws::json::{flag, need, number, page, text, texts};
 
@@ -118,16 +118,6 @@ impl Logs {
                 events: Vec::new(),
             };
             group.streams.insert(stream.to_owned(), made);
-            Ok(json!({}))
-        })
-    }
-
-    pub(super) fn delete_stream(&self, input: &Value) -> Result<Value, AwsError> {
-        self.with(input, |group| {
-            group
-                .streams
-                .remove(need(input, "logStreamName"))
-                .ok_or_else(no_stream)?;
             Ok(json!({}))
         })
     }

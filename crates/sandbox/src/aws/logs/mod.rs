@@ -7,6 +7,7 @@ mod pattern;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::AwsError;
@@ -23,6 +24,7 @@ pub struct Logs {
     state: Arc<Mutex<BTreeMap<String, Group>>>,
 }
 
+#[derive(Serialize)]
 struct Group {
     arn: String,
     created: i64,
@@ -34,6 +36,7 @@ struct Group {
     streams: BTreeMap<String, LogStream>,
 }
 
+#[derive(Serialize)]
 struct LogStream {
     arn: String,
     created: i64,
@@ -41,7 +44,7 @@ struct LogStream {
     events: Vec<Event>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 struct Event {
     id: String,
     timestamp: i64,
@@ -79,23 +82,27 @@ impl Logs {
         all.collect()
     }
 
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
+    }
+
     /// Carries out an operation that the schema has let through.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "CreateLogGroup" => self.create_group(input),
             "CreateLogStream" => self.create_stream(input),
             "DeleteLogGroup" => self.delete_group(input),
-            "DeleteLogStream" => self.delete_stream(input),
             "DeleteRetentionPolicy" => self.set_retention(input, None),
             "DescribeLogGroups" => self.describe_groups(input),
             "DescribeLogStreams" => self.describe_streams(input),
             "FilterLogEvents" => self.filter(input),
             "GetLogEvents" => self.get(input),
-            "ListTagsForResource" | "ListTagsLogGroup" => self.list_tags(input),
+            "ListTagsForResource" => self.list_tags(input),
             "PutLogEvents" => self.put(input),
             "PutRetentionPolicy" => self.put_retention(input),
-            "TagLogGroup" | "TagResource" => self.tag(input),
-            "UntagLogGroup" | "UntagResource" => self.untag(input),
+            "TagResource" => self.tag(input),
+            "UntagResource" => self.untag(input),
             other => Err(AwsError::new("UnknownOperationException", other)),
         }
     }

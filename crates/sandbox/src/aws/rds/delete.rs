@@ -153,7 +153,7 @@ impl Rds {
         let value = self.snapshot_of(&instance.value, name);
         state
             .snapshots
-            .insert(name.to_owned(), super::Tagged { value, tags });
+            .insert(name.to_owned(), super::Thing::new(value, tags));
         self.finish_snapshot(name.to_owned());
         Ok(())
     }

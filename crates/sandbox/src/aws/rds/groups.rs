@@ -1,194 +1,118 @@
-//! Subnet groups. Subnets are taken at their word: nothing of the sandbox has a network. One whose
-//! id begins with `subnet-0f` stands in another VPC than the rest.
+//! Subnet groups.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Rds, State, Tagged, invalid_value, page, tags_of};
+use super::{Rds, State, invalid_value};
 use crate::aws::error::AwsError;
-use crate::aws::json::{list, need, text, texts};
-use crate::aws::query_rules::{one_vpc, vpc_of};
+use crate::aws::json::{need, text, texts};
+use crate::aws::shelf::{Kind, Site, given, subnets};
 
-impl Rds {
-    pub(super) fn create_subnet_group(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "DBSubnetGroupName").to_lowercase();
-        check_name(&name)?;
-        let tags = tags_of(input)?;
-        let subnets = self.subnets(input)?;
-        let mut state = self.lock();
-        if state.subnet_groups.contains_key(&name) {
-            return Err(AwsError::new(
-                "DBSubnetGroupAlreadyExists",
-                format!("The DB subnet group '{name}' already exists."),
-            ));
-        }
-        let value = self.new_group(&name, need(input, "DBSubnetGroupDescription"), subnets);
-        state.subnet_groups.insert(
-            name,
-            Tagged {
-                value: value.clone(),
-                tags,
-            },
-        );
-        Ok(json!({ "DBSubnetGroup": value }))
-    }
+const DESCRIPTION: &str = "DBSubnetGroupDescription";
 
-    pub(super) fn describe_subnet_groups(&self, input: &Value) -> Result<Value, AwsError> {
-        let state = self.lock();
-        let groups: Vec<Value> = match text(input, "DBSubnetGroupName").map(str::to_lowercase) {
-            None => state
-                .subnet_groups
-                .values()
-                .map(|it| it.value.clone())
-                .collect(),
-            Some(name) => {
-                let found = state
-                    .subnet_groups
-                    .get(&name)
-                    .ok_or_else(|| not_found(&name))?;
-                vec![found.value.clone()]
-            }
-        };
-        page(input, "DBSubnetGroups", groups)
-    }
-
-    pub(super) fn modify_subnet_group(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "DBSubnetGroupName").to_lowercase();
-        let subnets = self.subnets(input)?;
-        let mut state = self.lock();
-        let used = state.subnets_in_use(&name);
-        let group = state
-            .subnet_groups
-            .get_mut(&name)
-            .ok_or_else(|| not_found(&name))?;
-        check_subnets(&group.value, &subnets, &used)?;
-        group.value["Subnets"] = json!(subnets);
-        if let Some(description) = text(input, "DBSubnetGroupDescription") {
-            group.value["DBSubnetGroupDescription"] = json!(description);
-        }
-        Ok(json!({ "DBSubnetGroup": group.value }))
-    }
-
-    pub(super) fn delete_subnet_group(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "DBSubnetGroupName").to_lowercase();
-        let mut state = self.lock();
-        if !state.subnet_groups.contains_key(&name) {
-            return Err(not_found(&name));
-        }
+pub(super) const SUBNET_GROUP: Kind<State> = Kind {
+    noun: "DBSubnetGroup",
+    arn: ("subgrp", "DBSubnetGroupArn"),
+    on: |state| &mut state.subnet_groups,
+    named: check_name,
+    made: |_, site, input| {
+        let description = need(input, DESCRIPTION);
+        Ok(members(&wanted(input)?, site, description))
+    },
+    changed: Some(|state, site, name, input| {
+        let mut changed = given(input, &[DESCRIPTION]);
+        let new = placed(&wanted(input)?, site);
+        let group = &state.subnet_groups[name].value;
+        subnets::replaced(group, &new, &state.zones_in(name)).map_err(unfit)?;
+        changed["Subnets"] = new["Subnets"].clone();
+        Ok(changed)
+    }),
+    free: |state, name| {
         let user = state.instances.values().find(|it| it.subnet_group == name);
-        if let Some(instance) = user {
-            return Err(AwsError::new(
+        match user {
+            None => Ok(()),
+            Some(instance) => Err(AwsError::new(
                 "InvalidDBSubnetGroupStateFault",
                 format!(
                     "Cannot delete the subnet group '{name}' because at least one database instance: {} is still using it.",
                     instance.id()
                 ),
-            ));
+            )),
         }
-        state.subnet_groups.remove(&name);
-        Ok(json!({}))
-    }
+    },
+    exists: |name| {
+        AwsError::new(
+            "DBSubnetGroupAlreadyExists",
+            format!("The DB subnet group '{name}' already exists."),
+        )
+    },
+    absent: not_found,
+};
 
+impl Rds {
     /// The group that an instance without one gets.
     pub(super) fn add_default_subnet_group(&self, state: &mut State) {
-        state
-            .subnet_groups
-            .entry("default".into())
-            .or_insert_with(|| Tagged {
-                value: self.new_group(
-                    "default",
-                    "default",
-                    self.in_zones(&["subnet-0a".into(), "subnet-0b".into()]),
-                ),
-                tags: Vec::new(),
-            });
-    }
-
-    fn new_group(&self, name: &str, description: &str, subnets: Vec<Value>) -> Value {
-        json!({
-            "DBSubnetGroupName": name,
-            "DBSubnetGroupDescription": description,
-            "DBSubnetGroupArn": self.arn("subgrp", name),
-            "VpcId": vpc_of(&subnets, "SubnetIdentifier"),
-            "SubnetGroupStatus": "Complete",
-            "SupportedNetworkTypes": ["IPV4"],
-            "Subnets": subnets,
-        })
-    }
-
-    /// Two subnets at least: the vendor wants two zones.
-    fn subnets(&self, input: &Value) -> Result<Vec<Value>, AwsError> {
-        let mut ids = texts(input, "SubnetIds");
-        ids.sort();
-        ids.dedup();
-        if let Some(wrong) = ids.iter().find(|id| !id.starts_with("subnet-")) {
-            let message = format!("The subnet ID '{wrong}' does not exist");
-            return Err(AwsError::new("InvalidSubnet", message));
+        if !state.subnet_groups.contains_key("default") {
+            let site = self.site();
+            let ids = ["subnet-0a".into(), "subnet-0b".into()];
+            let members = members(&ids, &site, "default");
+            SUBNET_GROUP.put(state, &site, "default", members);
         }
-        if ids.len() < 2 {
-            return Err(AwsError::new(
-                "DBSubnetGroupDoesNotCoverEnoughAZs",
-                "The DB subnet group doesn't meet Availability Zone (AZ) coverage requirement. Current AZ coverage: 1. Add \
-                 subnets to cover at least 2 AZs.",
-            ));
-        }
-        one_vpc(&ids)?;
-        Ok(self.in_zones(&ids))
-    }
-
-    fn in_zones(&self, ids: &[String]) -> Vec<Value> {
-        let region = &self.inner.host.region;
-        let zones = ["a", "b", "c"].iter().cycle();
-        let placed = ids.iter().zip(zones).map(|(id, zone)| {
-            json!({
-                "SubnetIdentifier": id,
-                "SubnetAvailabilityZone": {"Name": format!("{region}{zone}")},
-                "SubnetOutpost": {},
-                "SubnetStatus": "Active",
-            })
-        });
-        placed.collect()
     }
 }
 
 impl State {
-    /// The subnets of a group that instances stand in: those of their zones.
-    fn subnets_in_use(&self, name: &str) -> Vec<String> {
-        let Some(group) = self.subnet_groups.get(name) else {
-            return Vec::new();
-        };
+    /// The zones that the instances of a group stand in.
+    fn zones_in(&self, name: &str) -> Vec<String> {
         let instances = self.instances.values();
         let instances = instances.filter(|it| it.subnet_group == name);
-        let zones: Vec<&str> = instances
-            .flat_map(|it| {
-                ["AvailabilityZone", "SecondaryAvailabilityZone"].map(|zone| text(&it.value, zone))
-            })
-            .flatten()
-            .collect();
-        let subnets = list(&group.value, "Subnets").iter();
-        let used =
-            subnets.filter(|it| zones.contains(&need(&it["SubnetAvailabilityZone"], "Name")));
-        used.map(|it| need(it, "SubnetIdentifier").to_owned())
-            .collect()
+        let zones = instances.flat_map(|it| {
+            ["AvailabilityZone", "SecondaryAvailabilityZone"].map(|zone| text(&it.value, zone))
+        });
+        zones.flatten().map(str::to_owned).collect()
     }
+}
+
+/// Two subnets at least: the vendor wants two zones.
+fn wanted(input: &Value) -> Result<Vec<String>, AwsError> {
+    let mut ids = texts(input, "SubnetIds");
+    ids.sort();
+    ids.dedup();
+    subnets::check(&ids)?;
+    match ids.len() < 2 {
+        false => Ok(ids),
+        true => Err(AwsError::new(
+            "DBSubnetGroupDoesNotCoverEnoughAZs",
+            "The DB subnet group doesn't meet Availability Zone (AZ) coverage requirement. Current AZ coverage: 1. Add \
+             subnets to cover at least 2 AZs.",
+        )),
+    }
+}
+
+fn placed(ids: &[String], site: &Site) -> Value {
+    let more = json!({ "SubnetOutpost": {}, "SubnetStatus": "Active" });
+    subnets::placed(ids, &site.region, &more)
+}
+
+fn members(ids: &[String], site: &Site, description: &str) -> Value {
+    let mut members = placed(ids, site);
+    members[DESCRIPTION] = json!(description);
+    members["SubnetGroupStatus"] = json!("Complete");
+    members["SupportedNetworkTypes"] = json!(["IPV4"]);
+    members
 }
 
 /// A group keeps its VPC (hashicorp/terraform-provider-aws#27459) and the subnets that instances
 /// stand in (`SubnetAlreadyInUse` of ModifyDBSubnetGroup, API reference).
-fn check_subnets(group: &Value, subnets: &[Value], used: &[String]) -> Result<(), AwsError> {
-    if need(group, "VpcId") != vpc_of(subnets, "SubnetIdentifier") {
-        return Err(AwsError::new(
-            "InvalidParameterValue",
-            "The new Subnets are not in the same Vpc as the existing subnet group",
-        ));
-    }
-    let stays = |id: &str| subnets.iter().any(|it| need(it, "SubnetIdentifier") == id);
-    match used.iter().find(|id| !stays(id)) {
-        None => Ok(()),
-        Some(id) => Err(AwsError::new(
+fn unfit(why: subnets::Unfit) -> AwsError {
+    match why {
+        subnets::Unfit::OtherVpc => {
+            invalid_value("The new Subnets are not in the same Vpc as the existing subnet group")
+        }
+        subnets::Unfit::InUse(id) => AwsError::new(
             "SubnetAlreadyInUse",
             format!("Some of the subnets to be deleted are currently in use: {id}"),
-        )),
+        ),
     }
 }
 

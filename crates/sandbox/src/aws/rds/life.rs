@@ -276,7 +276,7 @@ impl Rds {
             .get(id)
             .map(|it| it.parameter_group.as_str());
         let group = group.and_then(|name| state.parameter_groups.get(name));
-        group.map(parameters::Group::effective).unwrap_or_default()
+        group.map(parameters::effective).unwrap_or_default()
     }
 
     /// Runs `act` on an instance unless it is gone, replaced by another of its name, or on its way

@@ -16,11 +16,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
 use super::json::{drop_tags, list, merge_tags, need, number, text, texts};
-use super::query_rules::{MAX_TAGS, Tagged, invalid_combination, invalid_value, page, tags_of};
+use super::query_rules::{MAX_TAGS, invalid_combination, invalid_value, page, tags_of};
+use super::shelf::{Kind, Shelf, Site, Thing};
 use super::tagging;
 use crate::Host;
 use crate::backing::Postgres;
@@ -36,14 +38,18 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
     instances: BTreeMap<String, Instance>,
-    subnet_groups: BTreeMap<String, Tagged>,
-    parameter_groups: BTreeMap<String, parameters::Group>,
-    snapshots: BTreeMap<String, Tagged>,
+    subnet_groups: Shelf,
+    parameter_groups: Shelf,
+    snapshots: Shelf,
 }
 
+/// The simple kinds.
+const KINDS: [Kind<State>; 2] = [groups::SUBNET_GROUP, parameters::PARAMETER_GROUP];
+
+#[derive(Serialize)]
 struct Instance {
     /// As described, without tags, groups, endpoint and pending values.
     value: Value,
@@ -60,6 +66,7 @@ struct Instance {
     /// Never answered.
     password: String,
     new_password: Option<String>,
+    #[serde(skip)]
     database: Database,
 }
 
@@ -105,21 +112,25 @@ impl Rds {
 
     /// Everything with its tags.
     pub fn tagged(&self) -> Vec<tagging::Tagged> {
-        let state = self.lock();
+        let mut state = self.lock();
+        let of = |kind: &str, name: &str, tags: &[Value]| {
+            tagging::Tagged::new(self.arn(kind, name), tags, ("Key", "Value"))
+        };
         let instances = state.instances.iter();
-        let instances = instances.map(|(name, it)| ("db", name, &it.tags));
-        let subnet_groups = state.subnet_groups.iter();
-        let subnet_groups = subnet_groups.map(|(name, it)| ("subgrp", name, &it.tags));
-        let parameter_groups = state.parameter_groups.iter();
-        let parameter_groups = parameter_groups.map(|(name, it)| ("pg", name, &it.tags));
+        let mut all: Vec<_> = instances
+            .map(|(name, it)| of("db", name, &it.tags))
+            .collect();
         let snapshots = state.snapshots.iter();
-        let snapshots = snapshots.map(|(name, it)| ("snapshot", name, &it.tags));
-        let all = instances.chain(subnet_groups).chain(parameter_groups);
-        all.chain(snapshots)
-            .map(|(kind, name, tags)| {
-                tagging::Tagged::new(self.arn(kind, name), tags, ("Key", "Value"))
-            })
-            .collect()
+        all.extend(snapshots.map(|(name, it)| of("snapshot", name, &it.tags)));
+        for kind in &KINDS {
+            all.extend(kind.tagged(&mut state, &self.site()));
+        }
+        all
+    }
+
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 
     /// Carries out an operation that the schema has let through.
@@ -127,29 +138,24 @@ impl Rds {
         match operation {
             "AddTagsToResource" => self.add_tags(input),
             "CreateDBInstance" => self.create_instance(input),
-            "CreateDBParameterGroup" => self.create_parameter_group(input),
-            "CreateDBSnapshot" => self.create_snapshot(input),
-            "CreateDBSubnetGroup" => self.create_subnet_group(input),
             "DeleteDBInstance" => self.delete_instance(input),
-            "DeleteDBParameterGroup" => self.delete_parameter_group(input),
-            "DeleteDBSnapshot" => self.delete_snapshot(input),
-            "DeleteDBSubnetGroup" => self.delete_subnet_group(input),
             "DescribeDBEngineVersions" => versions::described(input),
             "DescribeDBInstances" => self.describe_instances(input),
-            "DescribeDBParameterGroups" => self.describe_parameter_groups(input),
             "DescribeDBParameters" => self.describe_parameters(input),
             "DescribeDBSnapshots" => self.describe_snapshots(input),
-            "DescribeDBSubnetGroups" => self.describe_subnet_groups(input),
             "ListTagsForResource" => self.list_tags(input),
             "ModifyDBInstance" => self.modify_instance(input),
             "ModifyDBParameterGroup" => self.modify_parameter_group(input),
-            "ModifyDBSubnetGroup" => self.modify_subnet_group(input),
             "RebootDBInstance" => self.reboot_instance(input),
             "RemoveTagsFromResource" => self.remove_tags(input),
-            "ResetDBParameterGroup" => self.reset_parameter_group(input),
             "StartDBInstance" => self.start_instance(input),
             "StopDBInstance" => self.stop_instance(input),
-            other => Err(AwsError::new("InvalidAction", other)),
+            other => {
+                let (mut state, site) = (self.lock(), self.site());
+                let mut kinds = KINDS.iter();
+                let answer = kinds.find_map(|kind| kind.call(&mut state, &site, other, input));
+                answer.unwrap_or_else(|| Err(AwsError::new("InvalidAction", other)))
+            }
         }
     }
 
@@ -276,22 +282,15 @@ impl Rds {
                 .get_mut(name)
                 .map(|it| &mut it.tags)
                 .ok_or_else(|| instance_not_found(name)),
-            "subgrp" => state
-                .subnet_groups
-                .get_mut(name)
-                .map(|it| &mut it.tags)
-                .ok_or_else(|| groups::not_found(name)),
-            "pg" => state
-                .parameter_groups
-                .get_mut(name)
-                .map(|it| &mut it.tags)
-                .ok_or_else(|| parameters::not_found(name)),
             "snapshot" => state
                 .snapshots
                 .get_mut(name)
                 .map(|it| &mut it.tags)
                 .ok_or_else(|| snapshots::not_found(name)),
-            _ => Err(invalid_value(format!("Invalid resource name: {arn}"))),
+            kind => match KINDS.iter().find(|it| it.arn.0 == kind) {
+                Some(kind) => kind.tags_of(&mut state, name),
+                None => Err(invalid_value(format!("Invalid resource name: {arn}"))),
+            },
         };
         act(tags?)
     }
@@ -299,6 +298,10 @@ impl Rds {
     fn arn(&self, kind: &str, name: &str) -> String {
         let host = &self.inner.host;
         format!("arn:aws:rds:{}:{}:{kind}:{name}", host.region, host.account)
+    }
+
+    fn site(&self) -> Site {
+        Site::of(&self.inner.host, "rds")
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

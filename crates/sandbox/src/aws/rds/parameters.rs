@@ -8,46 +8,82 @@ use serde_json::{Value, json};
 use super::parameter_list;
 use super::rules::check_identifier;
 use super::versions::{Version, families};
-use super::{Rds, State, invalid_combination, invalid_value, page, tags_of};
+use super::{Rds, State, invalid_combination, invalid_value, page};
 use crate::aws::error::AwsError;
 use crate::aws::json::{list, need, text};
 use crate::aws::parameter::Parameter;
+use crate::aws::shelf::{Kind, Thing};
 
 /// How many parameters one request may change.
 const MOST: usize = 20;
 
-/// A parameter group.
-pub(super) struct Group {
-    value: Value,
-    /// Its tags.
-    pub(super) tags: Vec<Value>,
-    /// What was set, with how it is applied.
-    set: BTreeMap<String, (String, String)>,
+/// The member of a group that names its family.
+const FAMILY: &str = "DBParameterGroupFamily";
+
+pub(super) const PARAMETER_GROUP: Kind<State> = Kind {
+    noun: "DBParameterGroup",
+    arn: ("pg", "DBParameterGroupArn"),
+    on: |state| &mut state.parameter_groups,
+    named: |name| check_identifier("DBParameterGroupName", name, 255),
+    made: |_, _, input| {
+        let family = need(input, FAMILY);
+        match families().any(|known| known == family) {
+            true => Ok(json!({ FAMILY: family, "Description": need(input, "Description") })),
+            false => Err(invalid_value(format!(
+                "ParameterGroupFamily {family} is not a valid parameter group family"
+            ))),
+        }
+    },
+    changed: None,
+    free: |state, name| {
+        check_own(name)?;
+        let mut instances = state.instances.values();
+        match instances.any(|it| it.parameter_group == name) {
+            false => Ok(()),
+            true => Err(AwsError::new(
+                "InvalidDBParameterGroupState",
+                format!(
+                    "One or more database instances are still members of this parameter group {name}, so the group cannot be deleted"
+                ),
+            )),
+        }
+    },
+    exists: |name| {
+        AwsError::new(
+            "DBParameterGroupAlreadyExists",
+            format!("Parameter group {name} already exists"),
+        )
+    },
+    absent: not_found,
+};
+
+fn major(group: &Thing) -> u32 {
+    let family = need(&group.value, FAMILY);
+    family
+        .trim_start_matches("postgres")
+        .parse()
+        .unwrap_or_default()
 }
 
-impl Group {
-    fn major(&self) -> u32 {
-        let family = need(&self.value, "DBParameterGroupFamily");
-        family
-            .trim_start_matches("postgres")
-            .parse()
-            .unwrap_or_default()
-    }
+/// The value that was set, and how it is applied.
+fn set<'a>(group: &'a Thing, parameter: &str) -> Option<(&'a str, &'a str)> {
+    let set = group.kept.get(parameter)?;
+    Some((need(set, "ParameterValue"), need(set, "ApplyMethod")))
+}
 
-    fn value_of(&self, parameter: &Parameter) -> Option<String> {
-        let set = self.set.get(parameter.name).map(|(value, _)| value.clone());
-        set.or_else(|| parameter_list::default(parameter, self.major()).map(str::to_owned))
-    }
+fn value_of<'a>(group: &'a Thing, parameter: &'a Parameter) -> Option<&'a str> {
+    let set = set(group, parameter.name).map(|(value, _)| value);
+    set.or_else(|| parameter_list::default(parameter, major(group)))
+}
 
-    /// Whether TLS is forced, and what of the rest the real server takes.
-    pub(super) fn effective(&self) -> (bool, BTreeMap<String, String>) {
-        let force = parameter_list::find("rds.force_ssl").and_then(|it| self.value_of(it));
-        let passed = self.set.iter().filter(|(name, _)| {
-            parameter_list::find(name).is_some_and(|parameter| parameter.reaches_server)
-        });
-        let passed = passed.map(|(name, (value, _))| (name.clone(), value.clone()));
-        (force.as_deref() == Some("1"), passed.collect())
-    }
+/// Whether TLS is forced, and what of the rest the real server takes.
+pub(super) fn effective(group: &Thing) -> (bool, BTreeMap<String, String>) {
+    let force = parameter_list::find("rds.force_ssl").and_then(|it| value_of(group, it));
+    let passed = group.kept.keys().filter(|name| {
+        parameter_list::find(name).is_some_and(|parameter| parameter.reaches_server)
+    });
+    let passed = passed.filter_map(|name| Some((name.clone(), set(group, name)?.0.to_owned())));
+    (force == Some("1"), passed.collect())
 }
 
 impl Rds {
@@ -57,51 +93,9 @@ impl Rds {
         for family in families() {
             let name = format!("default.{family}");
             let description = format!("Default parameter group for {family}");
-            let group = self.new_parameter_group(&name, &family, &description, Vec::new());
-            state.parameter_groups.insert(name, group);
+            let members = json!({ FAMILY: family, "Description": description });
+            PARAMETER_GROUP.put(&mut state, &self.site(), &name, members);
         }
-    }
-
-    pub(super) fn create_parameter_group(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "DBParameterGroupName").to_lowercase();
-        check_identifier("DBParameterGroupName", &name, 255)?;
-        let family = need(input, "DBParameterGroupFamily");
-        if !families().any(|known| known == family) {
-            return Err(invalid_value(format!(
-                "ParameterGroupFamily {family} is not a valid parameter group family"
-            )));
-        }
-        let tags = tags_of(input)?;
-        let mut state = self.lock();
-        if state.parameter_groups.contains_key(&name) {
-            return Err(AwsError::new(
-                "DBParameterGroupAlreadyExists",
-                format!("Parameter group {name} already exists"),
-            ));
-        }
-        let group = self.new_parameter_group(&name, family, need(input, "Description"), tags);
-        let value = group.value.clone();
-        state.parameter_groups.insert(name, group);
-        Ok(json!({ "DBParameterGroup": value }))
-    }
-
-    pub(super) fn describe_parameter_groups(&self, input: &Value) -> Result<Value, AwsError> {
-        let state = self.lock();
-        let groups = match text(input, "DBParameterGroupName").map(str::to_lowercase) {
-            None => state
-                .parameter_groups
-                .values()
-                .map(|it| it.value.clone())
-                .collect(),
-            Some(name) => {
-                let found = state
-                    .parameter_groups
-                    .get(&name)
-                    .ok_or_else(|| not_found(&name))?;
-                vec![found.value.clone()]
-            }
-        };
-        page(input, "DBParameterGroups", groups)
     }
 
     pub(super) fn describe_parameters(&self, input: &Value) -> Result<Value, AwsError> {
@@ -138,13 +132,8 @@ impl Rds {
         let mut state = self.lock();
         let (name, group) = own_group(&mut state, input)?;
         for change in changes {
-            let set = (
-                need(change, "ParameterValue").to_owned(),
-                need(change, "ApplyMethod").to_owned(),
-            );
-            group
-                .set
-                .insert(need(change, "ParameterName").to_owned(), set);
+            let name = need(change, "ParameterName").to_owned();
+            group.kept.insert(name, change.clone());
         }
         let changed = changes
             .iter()
@@ -152,51 +141,6 @@ impl Rds {
         let changed: Vec<bool> = changed.collect();
         self.spread(state, &name, &changed);
         Ok(json!({ "DBParameterGroupName": name }))
-    }
-
-    pub(super) fn reset_parameter_group(&self, input: &Value) -> Result<Value, AwsError> {
-        let mut state = self.lock();
-        let (name, group) = own_group(&mut state, input)?;
-        let named = list(input, "Parameters");
-        // Everything is the default when nothing is said.
-        let all = input
-            .get("ResetAllParameters")
-            .is_none_or(|it| *it == json!(true));
-        let gone: Vec<String> = match all && named.is_empty() {
-            true => group.set.keys().cloned().collect(),
-            false => named
-                .iter()
-                .map(|it| need(it, "ParameterName").to_owned())
-                .collect(),
-        };
-        let mut changed = Vec::new();
-        for parameter in gone {
-            let known = parameter_list::find(&parameter).ok_or_else(|| unknown(&parameter))?;
-            if group.set.remove(&parameter).is_some() {
-                changed.push(known.dynamic);
-            }
-        }
-        self.spread(state, &name, &changed);
-        Ok(json!({ "DBParameterGroupName": name }))
-    }
-
-    pub(super) fn delete_parameter_group(&self, input: &Value) -> Result<Value, AwsError> {
-        let mut state = self.lock();
-        let (name, _) = own_group(&mut state, input)?;
-        if state
-            .instances
-            .values()
-            .any(|it| it.parameter_group == name)
-        {
-            return Err(AwsError::new(
-                "InvalidDBParameterGroupState",
-                format!(
-                    "One or more database instances are still members of this parameter group {name}, so the group cannot be deleted"
-                ),
-            ));
-        }
-        state.parameter_groups.remove(&name);
-        Ok(json!({}))
     }
 
     /// Has the instances of a group follow it: `changed` says of each parameter whether it takes
@@ -223,39 +167,23 @@ impl Rds {
             self.apply_parameters(id, resource);
         }
     }
-
-    fn new_parameter_group(
-        &self,
-        name: &str,
-        family: &str,
-        description: &str,
-        tags: Vec<Value>,
-    ) -> Group {
-        Group {
-            value: json!({
-                "DBParameterGroupName": name,
-                "DBParameterGroupFamily": family,
-                "Description": description,
-                "DBParameterGroupArn": self.arn("pg", name),
-            }),
-            tags,
-            set: BTreeMap::new(),
-        }
-    }
 }
 
 /// The group that a request names, unless it is one of the vendor's.
-fn own_group<'a>(state: &'a mut State, input: &Value) -> Result<(String, &'a mut Group), AwsError> {
+fn own_group<'a>(state: &'a mut State, input: &Value) -> Result<(String, &'a mut Thing), AwsError> {
     let name = need(input, "DBParameterGroupName").to_lowercase();
-    let group = state
-        .parameter_groups
-        .get_mut(&name)
-        .ok_or_else(|| not_found(&name))?;
+    let group = state.parameter_groups.get_mut(&name);
+    let group = group.ok_or_else(|| not_found(&name))?;
+    check_own(&name)?;
+    Ok((name, group))
+}
+
+fn check_own(name: &str) -> Result<(), AwsError> {
     match name.starts_with("default.") {
         true => Err(invalid_value(format!(
             "The parameter DBParameterGroupName is not valid: {name} cannot be modified or deleted."
         ))),
-        false => Ok((name, group)),
+        false => Ok(()),
     }
 }
 
@@ -294,12 +222,12 @@ fn check_change(change: &Value) -> Result<(), AwsError> {
     }
 }
 
-fn describe(group: &Group, parameter: &Parameter) -> Value {
-    let set = group.set.get(parameter.name);
+fn describe(group: &Thing, parameter: &Parameter) -> Value {
+    let set = set(group, parameter.name);
     // What was set to the family's default is not the user's: "coincides with the default value. In
     // that case, the Source will be set to system or engine-default" (terraform-provider-aws,
     // internal/service/rds/parameter_group.go, #593).
-    let source = match (set, parameter_list::default(parameter, group.major())) {
+    let source = match (set, parameter_list::default(parameter, major(group))) {
         (Some((value, _)), Some(default)) if value == default => "system",
         (Some(_), _) => "user",
         (None, Some(_)) => "system",
@@ -307,7 +235,7 @@ fn describe(group: &Group, parameter: &Parameter) -> Value {
     };
     json!({
         "ParameterName": parameter.name,
-        "ParameterValue": group.value_of(parameter),
+        "ParameterValue": value_of(group, parameter),
         "Description": parameter.description,
         "Source": source,
         "ApplyType": if parameter.dynamic { "dynamic" } else { "static" },
@@ -324,10 +252,7 @@ pub(super) fn check_family(state: &State, name: &str, version: Version) -> Resul
         .parameter_groups
         .get(name)
         .ok_or_else(|| not_found(name))?;
-    let (has, wants) = (
-        need(&group.value, "DBParameterGroupFamily"),
-        version.family(),
-    );
+    let (has, wants) = (need(&group.value, FAMILY), version.family());
     match has == wants {
         true => Ok(()),
         false => Err(invalid_combination(format!(

@@ -4,34 +4,11 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::delete::SNAPSHOT;
-use super::rules::check_identifier;
-use super::{Rds, Tagged, page, tags_of};
+use super::{Rds, Thing, page};
 use crate::aws::error::AwsError;
 use crate::aws::json::{copy, need, seconds, text};
 
 impl Rds {
-    pub(super) fn create_snapshot(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "DBSnapshotIdentifier").to_lowercase();
-        check_identifier("DBSnapshotIdentifier", &name, 255)?;
-        let tags = tags_of(input)?;
-        let mut state = self.lock();
-        let (id, instance) = state.named(input)?;
-        if !matches!(
-            instance.status(),
-            "available" | "storage-optimization" | "stopped"
-        ) {
-            return Err(AwsError::new(
-                "InvalidDBInstanceState",
-                format!(
-                    "Cannot create a snapshot because the database instance {id} is not currently in the available state."
-                ),
-            ));
-        }
-        self.begin_snapshot(&mut state, &id, &name, tags)?;
-        let shown = state.snapshots.get(&name).map(shown);
-        Ok(json!({ "DBSnapshot": shown }))
-    }
-
     pub(super) fn describe_snapshots(&self, input: &Value) -> Result<Value, AwsError> {
         let name = text(input, "DBSnapshotIdentifier").map(str::to_lowercase);
         let of = text(input, "DBInstanceIdentifier").map(str::to_lowercase);
@@ -57,22 +34,6 @@ impl Rds {
             .filter(|it| fits(&it.value))
             .map(shown);
         page(input, "DBSnapshots", found.collect())
-    }
-
-    pub(super) fn delete_snapshot(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "DBSnapshotIdentifier").to_lowercase();
-        let mut state = self.lock();
-        let snapshot = state.snapshots.get(&name).ok_or_else(|| not_found(&name))?;
-        if need(&snapshot.value, "Status") != "available" {
-            return Err(AwsError::new(
-                "InvalidDBSnapshotState",
-                "Cannot delete the snapshot because it is not currently in the available state.",
-            ));
-        }
-        let mut shown = shown(snapshot);
-        shown["Status"] = json!("deleted");
-        state.snapshots.remove(&name);
-        Ok(json!({ "DBSnapshot": shown }))
     }
 
     /// A snapshot that has just begun.
@@ -130,7 +91,7 @@ impl Rds {
     }
 }
 
-fn shown(snapshot: &Tagged) -> Value {
+fn shown(snapshot: &Thing) -> Value {
     let mut value = snapshot.value.clone();
     value["TagList"] = json!(snapshot.tags);
     value

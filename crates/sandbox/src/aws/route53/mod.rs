@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
 use hickory_proto::rr::{RData, RecordType};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::AwsError;
@@ -44,6 +45,7 @@ struct Inner {
 #[derive(Clone, Default)]
 struct Zones(Arc<Mutex<Vec<Zone>>>);
 
+#[derive(Serialize)]
 struct Zone {
     /// Without `/hostedzone/`.
     id: String,
@@ -97,13 +99,17 @@ impl Route53 {
         })
     }
 
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.inner.zones.lock())
+    }
+
     /// Answers an operation whose input fits the model.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "CreateHostedZone" => self.create_zone(input),
             "DeleteHostedZone" => self.delete_zone(input),
             "GetHostedZone" => self.get_zone(input),
-            "GetHostedZoneCount" => Ok(json!({ "HostedZoneCount": self.inner.zones.lock().len() })),
             "ListHostedZones" => self.list_zones(input),
             "ListHostedZonesByName" => self.list_zones_by_name(input),
             "ListResourceRecordSets" => self.list_records(input),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hickory_proto::rr::{RData, RecordType};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::alias::Target;
@@ -34,7 +35,7 @@ const TYPES: [(&str, RecordType); 10] = [
 type Key = (Vec<String>, String, String);
 
 /// One resource record set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct RecordSet {
     /// In lower case and with its final dot, without escapes.
     pub(super) name: String,
@@ -44,8 +45,10 @@ pub(super) struct RecordSet {
 }
 
 /// The record sets of a zone.
-#[derive(Clone, Default)]
-pub(super) struct Records(BTreeMap<Key, RecordSet>);
+#[derive(Clone, Default, Serialize)]
+pub(super) struct Records(
+    #[serde(serialize_with = "crate::dump::values")] BTreeMap<Key, RecordSet>,
+);
 
 impl RecordSet {
     /// A simple one.

@@ -7,6 +7,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::error::AwsError;
@@ -26,6 +27,7 @@ pub struct Secrets {
 }
 
 /// One secret, by name.
+#[derive(Serialize)]
 struct Secret {
     arn: String,
     name: String,
@@ -92,6 +94,11 @@ impl Secrets {
         put.is_ok()
     }
 
+    /// Everything that there is, as data.
+    pub(crate) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
+    }
+
     /// Carries out an operation that the schema has let through.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
@@ -106,7 +113,6 @@ impl Secrets {
             "RestoreSecret" => self.restore(input),
             "TagResource" => self.tag(input),
             "UntagResource" => self.untag(input),
-            "UpdateSecret" => self.update(input),
             "UpdateSecretVersionStage" => self.move_stage(input),
             other => Err(AwsError::new("UnknownOperationException", other)),
         }

@@ -1,5 +1,6 @@
 //! Versions of a secret and the rules by which staging labels move.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Secret;
@@ -16,7 +17,7 @@ const MAX_VERSIONS: usize = 100;
 const MAX_STAGES: usize = 20;
 
 /// What a version holds: exactly `SecretString` or `SecretBinary`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Payload {
     member: &'static str,
     value: String,
@@ -48,6 +49,7 @@ impl Payload {
 }
 
 /// One version.
+#[derive(Serialize)]
 pub struct Version {
     /// The client's token, or a random id.
     pub id: String,

@@ -89,28 +89,6 @@ impl Secrets {
         })
     }
 
-    pub(super) fn update(&self, input: &Value) -> Result<Value, AwsError> {
-        let payload = checked_payload(input)?;
-        let token = token_of(input)?;
-        self.with_live(input, |secret, now| {
-            let mut answer = json!({"ARN": secret.arn, "Name": secret.name});
-            if let Some(payload) = payload {
-                let id = secret.put_version(token, payload, &[CURRENT.to_owned()], now)?;
-                answer["VersionId"] = json!(id);
-            }
-            let set = |name: &str, field: &mut Option<String>| {
-                if let Some(value) = text(input, name) {
-                    *field = Some(value.to_owned());
-                }
-            };
-            set("Description", &mut secret.description);
-            set("KmsKeyId", &mut secret.kms_key);
-            set("Type", &mut secret.kind);
-            secret.changed = now;
-            Ok(answer)
-        })
-    }
-
     pub(super) fn move_stage(&self, input: &Value) -> Result<Value, AwsError> {
         let stage = need(input, "VersionStage");
         let (from, to) = (

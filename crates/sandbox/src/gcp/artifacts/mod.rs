@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Gcp;
@@ -26,6 +27,7 @@ const REPOSITORY: &str = "google.devtools.artifactregistry.v1.Repository";
 #[derive(Default)]
 pub struct Artifacts(Mutex<BTreeMap<(String, String), Repository>>);
 
+#[derive(Serialize)]
 struct Repository {
     /// The message `Repository`.
     message: Object,
@@ -46,6 +48,11 @@ const MUTABLE: [&str; 6] = [
 impl Artifacts {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Repository>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of_map(&self.lock())
     }
 }
 

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Gcp;
@@ -34,6 +35,7 @@ pub struct Dns {
 #[derive(Clone, Default)]
 struct Zones(Arc<Mutex<BTreeMap<(String, String), Zone>>>);
 
+#[derive(Serialize)]
 struct Zone {
     /// The message `ManagedZone`.
     message: Object,
@@ -84,6 +86,11 @@ impl Dns {
             .inspect_err(|error| tracing::warn!(%error, "no name server for Cloud DNS"))
             .ok();
         Self { zones, responder }
+    }
+
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of_map(&self.zones.lock())
     }
 
     /// Where queries are answered, over UDP and TCP.

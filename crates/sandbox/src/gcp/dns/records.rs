@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hickory_proto::rr::{RData, RecordType};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Zone, changes, invalid, listed, required};
@@ -29,8 +30,9 @@ const TYPES: [(&str, RecordType); 10] = [
 pub(super) type Key = (String, String);
 
 /// One resource record set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Record {
+    #[serde(skip)]
     pub(super) key: Key,
     pub(super) ttl: u32,
     /// As text, in the order given.
@@ -38,8 +40,8 @@ pub(super) struct Record {
 }
 
 /// The record sets of a zone.
-#[derive(Clone, Default)]
-pub(super) struct Records(BTreeMap<Key, Record>);
+#[derive(Clone, Default, Serialize)]
+pub(super) struct Records(#[serde(serialize_with = "crate::dump::by_parts")] BTreeMap<Key, Record>);
 
 impl Record {
     pub(super) fn new(name: &str, kind: &str, ttl: u32, data: &[&str]) -> Self {

@@ -45,6 +45,11 @@ impl Logs {
         }
         all.push_back(entry);
     }
+
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Gcp {

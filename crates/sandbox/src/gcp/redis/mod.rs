@@ -7,6 +7,7 @@ mod rules;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Gcp;
@@ -24,12 +25,14 @@ pub struct Redis(Mutex<BTreeMap<Key, Instance>>);
 /// Location and id.
 type Key = (String, String);
 
+#[derive(Serialize)]
 struct Instance {
     /// The message `Instance`.
     message: Object,
     /// The AUTH string; made by the cloud, kept while AUTH is on.
     auth: Option<String>,
     /// Absent until it was created, and where Redis is not installed.
+    #[serde(skip)]
     server: Option<Server>,
 }
 
@@ -38,6 +41,11 @@ const INSTANCE: &str = "google.cloud.redis.v1.Instance";
 impl Redis {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Instance>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of_map(&self.lock())
     }
 }
 

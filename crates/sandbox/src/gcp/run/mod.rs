@@ -19,6 +19,7 @@ mod traffic;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Gcp;
@@ -40,11 +41,14 @@ pub struct Run {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
+    #[serde(serialize_with = "crate::dump::by_parts")]
     services: BTreeMap<Key, Service>,
+    #[serde(serialize_with = "crate::dump::by_parts")]
     jobs: BTreeMap<Key, Job>,
     /// Until when the names of what was deleted stay taken, by their kinds.
+    #[serde(skip)]
     lingering: BTreeMap<(&'static str, Key), jiff::Timestamp>,
 }
 
@@ -54,6 +58,7 @@ struct State {
 /// error_retry_predicates.go; its #7854).
 const LINGERS: std::time::Duration = std::time::Duration::from_secs(6);
 
+#[derive(Serialize)]
 struct Service {
     /// The message `Service`.
     message: Object,
@@ -62,13 +67,16 @@ struct Service {
     /// How many revisions there ever were.
     revision_count: u32,
     /// The service's address.
+    #[serde(skip)]
     front: Front,
     /// An address for each tag of the traffic.
+    #[serde(skip)]
     tags: BTreeMap<String, Front>,
     /// The id of the operation that its last change began.
     operation: String,
 }
 
+#[derive(Serialize)]
 struct Revision {
     /// The message `Revision`.
     message: Object,
@@ -76,15 +84,18 @@ struct Revision {
     /// v2 message of Google's own client has no such field.
     image: Option<String>,
     readiness: Readiness,
+    #[serde(skip)]
     instance: Option<Instance>,
 }
 
+#[derive(Serialize)]
 enum Readiness {
     Pending,
     Ready,
     Failed(ApiError),
 }
 
+#[derive(Serialize)]
 struct Job {
     /// The message `Job`.
     message: Object,
@@ -92,12 +103,14 @@ struct Job {
     executions: BTreeMap<String, Execution>,
 }
 
+#[derive(Serialize)]
 struct Execution {
     /// The message `Execution`.
     message: Object,
     /// The messages `Task`, by index.
     tasks: Vec<Object>,
     /// Turns true when the execution is to stop.
+    #[serde(skip)]
     cancelled: tokio::sync::watch::Sender<bool>,
 }
 
@@ -109,6 +122,11 @@ const EXECUTION: &str = "google.cloud.run.v2.Execution";
 impl Run {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 }
 

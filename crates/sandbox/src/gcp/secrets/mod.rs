@@ -5,6 +5,7 @@ mod versions;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::{ApiError, Code, Outcome};
@@ -20,6 +21,7 @@ use versions::Version;
 #[derive(Default)]
 pub struct Secrets(Mutex<BTreeMap<String, Secret>>);
 
+#[derive(Serialize)]
 struct Secret {
     /// The message `Secret`, without its name and etag.
     fields: Object,
@@ -44,6 +46,11 @@ const MUTABLE: [&str; 9] = [
 impl Secrets {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::check_etag;
@@ -15,7 +16,9 @@ use crate::gcp::wire::Call;
 const LARGEST: usize = 65_536;
 
 /// One version. Its number is its place, from 1.
+#[derive(Serialize)]
 pub(super) struct Version {
+    #[serde(serialize_with = "crate::dump::text")]
     data: Vec<u8>,
     state: State,
     created: String,
@@ -24,7 +27,7 @@ pub(super) struct Version {
     checked: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 enum State {
     Enabled,
     Disabled,

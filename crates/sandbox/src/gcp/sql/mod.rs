@@ -13,6 +13,7 @@ mod users;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Gcp;
@@ -36,7 +37,7 @@ const TIERS: [(&str, u64, u64); 6] = [
 #[derive(Default)]
 pub struct Sql(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct State {
     instances: BTreeMap<String, Instance>,
     /// The instances that were deleted with a last backup.
@@ -45,6 +46,7 @@ struct State {
     operations: Vec<operations::Operation>,
 }
 
+#[derive(Serialize)]
 struct Instance {
     /// The message `DatabaseInstance`, without links.
     message: Object,
@@ -59,12 +61,18 @@ struct Instance {
     /// Whether it was only just made, and takes no change yet.
     is_new: bool,
     /// Absent until it was created, and where PostgreSQL is not installed.
+    #[serde(skip)]
     server: Option<Postgres>,
 }
 
 impl Sql {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{State, listed};
@@ -14,6 +15,7 @@ use crate::gcp::wire::Call;
 const QUEUED: Duration = Duration::from_secs(1);
 
 /// One operation, kept after its end.
+#[derive(Serialize)]
 pub(super) struct Operation {
     pub(super) name: String,
     /// The instance.

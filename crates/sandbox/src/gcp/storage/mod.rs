@@ -18,6 +18,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use axum::response::Response;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::error::{ApiError, Outcome};
@@ -51,6 +52,7 @@ pub struct Storage {
     generation: Mutex<i64>,
 }
 
+#[derive(Serialize)]
 struct Bucket {
     /// The message `Bucket`.
     message: Message,
@@ -60,6 +62,11 @@ struct Bucket {
 impl Storage {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Bucket>> {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that there is, as data.
+    pub(super) fn dump(&self) -> Value {
+        crate::dump::of(&*self.lock())
     }
 
     /// A generation that no object had before: microseconds, as Google's look.

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use md5::{Digest, Md5};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Bucket, Refusal};
@@ -14,8 +15,9 @@ use crate::gcp::Gcp;
 use crate::gcp::wire::Call;
 
 /// One live object.
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 pub(super) struct Stored {
+    #[serde(skip)]
     pub(super) bytes: Bytes,
     pub(super) generation: i64,
     pub(super) created: jiff::Timestamp,
@@ -23,7 +25,7 @@ pub(super) struct Stored {
 }
 
 /// What is said of an object's content.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize)]
 pub(super) struct Kind {
     pub(super) content_type: String,
     pub(super) metadata: Map<String, Value>,
