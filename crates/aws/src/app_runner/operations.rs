@@ -182,18 +182,6 @@ pub(super) fn puts_back(operation: &OperationSummary) -> bool {
     operation.status() == Some(&OperationStatus::RollbackInProgress)
 }
 
-/// Whether an operation makes a configuration serve.
-fn deploys(operation: &OperationSummary) -> bool {
-    matches!(
-        operation.r#type(),
-        Some(
-            OperationType::CreateService
-                | OperationType::UpdateService
-                | OperationType::StartDeployment
-        )
-    )
-}
-
 fn is_failure(status: &OperationStatus) -> bool {
     matches!(
         status,

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use super::refusals::{NO_ROOM, PASSING, SETTLING};
 use super::task_definition::{TaskDefinition, family_of, short};
 use super::waiting::{self, Awaited};
-use super::{Names, autopsy, exec, service_calls};
+use super::{Names, autopsy, exec};
 use crate::client::Clients;
 use crate::error::{Told, failure, words};
 use crate::ground::{ClusterName, Network};
