@@ -225,7 +225,9 @@ fn service(draft: &Draft, page: &mut Page) {
         "path = {}",
         quoted(path.map_or("/", String::as_str))
     ));
-    if !file.health_command.is_empty() {
+    // App Runner asks from outside alone, and refuses a command.
+    let asks_inside = draft.aws.as_ref().is_none_or(|aws| !aws.app_runner);
+    if !file.health_command.is_empty() && asks_inside {
         page.line("# Cloud Run asks the path; ECS runs this in the container.");
         page.line(&format!("command = {}", list(&file.health_command)));
     }

@@ -41,7 +41,8 @@ pub fn write(global: &Global, args: &SandboxSampleArgs) -> Result<Exit> {
         let folder = args.folder.display();
         Error::input(format!("cannot write the sample image to `{folder}`")).because(error)
     };
-    let layer = layer(&args.folder).map_err(cannot)?;
+    let program = std::env::current_exe().map_err(cannot)?;
+    let layer = layer(&args.folder, &program).map_err(cannot)?;
     layout(&args.folder, &layer, &args.tag, args.broken).map_err(cannot)?;
     if global.json {
         view::json(&json!({"image": args.folder, "tag": args.tag, "broken": args.broken}));
@@ -62,9 +63,8 @@ const MADE_OF: &str = "deployer.program";
 /// The descriptor of the layer: the program with the libraries that it runs with. One of this very
 /// program that is there already is taken: a second version is written at once. It is not
 /// compressed, which costs more than it saves on one machine.
-fn layer(folder: &Path) -> std::io::Result<Value> {
-    let program = std::env::current_exe()?;
-    let about = std::fs::metadata(&program)?;
+fn layer(folder: &Path, program: &Path) -> std::io::Result<Value> {
+    let about = std::fs::metadata(program)?;
     let made_of = format!("{} {} {}", about.len(), about.mtime(), about.mtime_nsec());
     if let Some(layer) = layer_of(folder, &made_of) {
         return Ok(layer);
@@ -85,7 +85,7 @@ fn layer(folder: &Path) -> std::io::Result<Value> {
         header.set_mtime(0);
         builder.append_data(&mut header, inside, content.as_slice())
     };
-    add(Path::new(PROGRAM), &program)?;
+    add(Path::new(PROGRAM), program)?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     for library in libraries(&maps) {
         for inside in places(&library) {
@@ -281,6 +281,14 @@ pub async fn check() -> Result<Exit> {
 mod tests {
     use super::*;
 
+    fn made(folder: &Path) -> Value {
+        let program = folder.join("program");
+        if !program.exists() {
+            std::fs::write(&program, "a program").unwrap();
+        }
+        layer(folder, &program).unwrap()
+    }
+
     const MAPS: &str = "\
 5581 r-xp 00000000 08:01 131 /usr/local/bin/deployer
 7f01 r-xp 00000000 08:01 132 /usr/lib/x86_64-linux-gnu/libc.so.6
@@ -308,7 +316,7 @@ mod tests {
     #[test]
     fn a_layout_is_an_image_that_can_be_read_with_its_version_as_tag() {
         let folder = tempfile::tempdir().unwrap();
-        let layer = layer(folder.path()).unwrap();
+        let layer = made(folder.path());
         layout(folder.path(), &layer, "1.0", true).unwrap();
         let read = |path: PathBuf| -> Value {
             serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -340,7 +348,7 @@ mod tests {
     #[test]
     fn a_second_version_has_the_same_layer_and_a_damaged_one_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let first = layer(folder.path()).unwrap();
+        let first = made(folder.path());
         layout(folder.path(), &first, "1.0", false).unwrap();
         let made_of = first["annotations"][MADE_OF].as_str().unwrap();
         assert_eq!(layer_of(folder.path(), made_of), Some(first.clone()));
@@ -348,6 +356,6 @@ mod tests {
         let name = first["digest"].as_str().unwrap().replace(':', "/");
         std::fs::write(folder.path().join("blobs").join(name), "cut off").unwrap();
         assert_eq!(layer_of(folder.path(), made_of), None);
-        assert_eq!(layer(folder.path()).unwrap(), first);
+        assert_eq!(made(folder.path()), first);
     }
 }
