@@ -93,6 +93,7 @@ pub fn named(place: &Place) -> Inventory {
         part: Part::All,
         held: BTreeSet::new(),
         dns: place.dns_elsewhere(),
+        gates: BTreeMap::new(),
     };
     let declared = compose::declare(&mut graph, place.cloud.as_ref(), &place.env, &given);
     let mut inventory = Inventory::default();

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Address, Target};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gate::{Checks, HoldsBack};
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Permit;
 use crate::node::{Node, Token, Watch};
@@ -265,6 +266,9 @@ pub struct ServiceInputs {
     pub migrated: Arc<dyn MigrationRecord>,
     /// Run the migration although this release's one was tried and failed: a person's word.
     pub rerun: Rerun,
+    /// Who asks a candidate before it gets traffic, where [`Runtime::holds_back`] says that there
+    /// is one. `None`: a new revision gets the traffic once it is ready.
+    pub gate: Option<Arc<dyn Checks>>,
 }
 
 /// The turn at a migration; it ends when this is dropped.
@@ -444,6 +448,10 @@ pub trait Runtime: Send + Sync {
         inputs: &ServiceInputs,
         scope: Scope,
     ) -> ServiceOutputs;
+
+    /// Whether a new revision of this service can be held back from the traffic until it has passed
+    /// its gate. Pure.
+    fn holds_back(&self, service: &ServiceSpec) -> HoldsBack;
 
     /// What serves. `None` when there is no such service.
     async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>>;

@@ -35,6 +35,7 @@ use deployer_core::capability::{
     ServiceInputs, ServiceOutputs, Serving,
 };
 use deployer_core::error::{Error, Result};
+use deployer_core::gate::HoldsBack;
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::kind::{Declared, Kind, Site};
 use deployer_core::migration::{self as step, Migrated};
@@ -159,6 +160,20 @@ impl Runtime for Aws {
             names: Names::of(&self.clients, service),
         }
         .declare(graph)
+    }
+
+    /// The rolling update of ECS registers each task with the target groups while others still
+    /// serve (Amazon ECS, "Deploy Amazon ECS services by replacing tasks"); App Runner keeps one
+    /// version, and moves the traffic itself.
+    fn holds_back(&self, service: &ServiceSpec) -> HoldsBack {
+        HoldsBack::Nothing(match self.clients.settings(service).runtime {
+            AwsRuntime::Ecs => {
+                "ECS replaces tasks one after the other: each serves once it is healthy"
+            }
+            AwsRuntime::AppRunner(_) => {
+                "App Runner moves the traffic itself, and keeps one version"
+            }
+        })
     }
 
     async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>> {

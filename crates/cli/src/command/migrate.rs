@@ -40,6 +40,7 @@ fn wish(args: &MigrateArgs) -> Wish {
             MigrateArgs { retry: true, .. } => Rerun::Failed,
             MigrateArgs { .. } => Rerun::No,
         },
+        gates: None,
     }
 }
 

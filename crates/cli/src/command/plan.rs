@@ -81,6 +81,7 @@ pub fn wish(scope: &ScopeArgs) -> Wish {
         part: part(scope.only.iter().cloned().collect()),
         release_hold: scope.release_hold,
         rerun: Rerun::No,
+        gates: None,
     }
 }
 

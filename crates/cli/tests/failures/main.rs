@@ -27,6 +27,7 @@ mod ecs;
 mod events;
 mod exec;
 mod folders;
+mod gated;
 mod google;
 mod held;
 mod images;
@@ -123,6 +124,7 @@ const TESTS: &[&[Test]] = &[
     disturbed::TESTS,
     google::TESTS,
     cloud_run::TESTS,
+    gated::TESTS,
     app_runner::TESTS,
     app_runner_parts::TESTS,
     domains::TESTS,

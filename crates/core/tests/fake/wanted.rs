@@ -251,6 +251,7 @@ impl Wanted {
             part: Part::All,
             held: BTreeSet::new(),
             dns: BTreeMap::new(),
+            gates: BTreeMap::new(),
         }
     }
 }

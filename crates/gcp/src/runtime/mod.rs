@@ -29,6 +29,7 @@ use deployer_core::capability::{
     SecretVersion, ServiceInputs, ServiceOutputs, Serving, ServingState,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::gate::HoldsBack;
 use deployer_core::graph::{Graph, Inputs, Output};
 use deployer_core::kind::Site;
 use deployer_core::migration::{self as step, Identity, Migrated};
@@ -122,6 +123,8 @@ impl Runtime for CloudRun {
             there: Mutex::default(),
             serves: Mutex::default(),
             ours: Mutex::default(),
+            gate: inputs.gate.clone(),
+            held: Mutex::default(),
         });
         if scope == Scope::Whole {
             let asked = self.project.service_section(&service.key).public;
@@ -139,6 +142,10 @@ impl Runtime for CloudRun {
             service: address,
             migration,
         }
+    }
+
+    fn holds_back(&self, service: &ServiceSpec) -> HoldsBack {
+        service::holds_back(&service.name)
     }
 
     async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>> {
