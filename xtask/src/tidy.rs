@@ -256,6 +256,11 @@ const ONLY: &[(&str, &str, &str)] = &[
     ),
     (
         "gcp",
+        "runtime/service/candidate.rs",
+        "ECS holds no new version back from the traffic",
+    ),
+    (
+        "gcp",
         "runtime/service/ours.rs",
         "revisions are named by us",
     ),

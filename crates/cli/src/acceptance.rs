@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use deployer_core::address::CloudName;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
+use deployer_core::gate::GATE;
 use deployer_core::history::History;
+use deployer_core::journal::Event;
 use deployer_core::ledger::Release;
 use deployer_core::node::Action;
 use deployer_verify::{Outcome, Overall};
@@ -18,7 +20,7 @@ use crate::args::{ApplyArgs, Global};
 use crate::exit::Exit;
 use crate::facts::revision_name;
 use crate::record;
-use crate::run::Unwritten;
+use crate::run::{Journals, Unwritten};
 use crate::session::{Place, Session};
 use crate::system::Stop;
 use crate::verification::{self, Verified, Wanted};
@@ -26,9 +28,9 @@ use crate::view::{self, foreign};
 use crate::work::Work;
 
 /// A load balancer takes about a minute to send traffic to targets that just became healthy.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// No check of a service that serves takes longer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How the services took it.
 #[derive(Default)]
@@ -59,7 +61,7 @@ pub async fn examine(
     global: &Global,
     session: &Session,
     due: Due<'_>,
-    stop: &Stop,
+    (journals, stop): (&Journals, &Stop),
     unwritten: &mut Unwritten,
 ) -> Acceptance {
     let mut acceptance = Acceptance {
@@ -89,11 +91,14 @@ pub async fn examine(
         session.loaded.environment.as_str(),
     );
     let reporter = view::progress::beside(global.json, subject);
+    let steps = Steps::of(&acceptance, &due.places, journals);
+    steps.begin(unwritten).await;
     tokio::select! {
         // A run that was stopped before it came to this does not begin with it.
         biased;
         () = stop.requested_at_last() => {
             acceptance.left_out = Some("the run was stopped");
+            steps.end(&acceptance, unwritten).await;
             return acceptance;
         }
         verified = verification::examine(session, &wanted, reporter.as_ref()) => match verified {
@@ -101,12 +106,77 @@ pub async fn examine(
             Err(error) => {
                 view::error::print(&error, global.json);
                 acceptance.left_out = Some("it could not be made");
+                steps.end(&acceptance, unwritten).await;
                 return acceptance;
             }
         }
     }
+    steps.end(&acceptance, unwritten).await;
     note(&mut acceptance, &due.places, unwritten).await;
     acceptance
+}
+
+/// The verifications of a run in its journals: killed on the way, the next run makes them again.
+struct Steps<'a> {
+    journals: &'a Journals,
+    /// By target and service.
+    addresses: BTreeMap<(CloudName, String), Address>,
+}
+
+impl<'a> Steps<'a> {
+    fn of(acceptance: &Acceptance, places: &[&Place], journals: &'a Journals) -> Self {
+        let due = acceptance.due.keys().filter_map(|name| {
+            let place = places.iter().find(|place| place.name() == name.0)?;
+            let service = place.env.services.get(&name.1)?;
+            let address = Address::new(place.cloud.target(), GATE, &service.name);
+            Some((name.clone(), address))
+        });
+        Self {
+            journals,
+            addresses: due.collect(),
+        }
+    }
+
+    async fn begin(&self, unwritten: &mut Unwritten) {
+        for ((cloud, _), address) in &self.addresses {
+            let event = Event::Started {
+                address: address.clone(),
+                action: Action::NoOp,
+                // It changes nothing: each try is like any other.
+                token: String::new(),
+            };
+            unwritten.keep(*cloud, self.journals.write(*cloud, event).await);
+        }
+    }
+
+    async fn end(&self, acceptance: &Acceptance, unwritten: &mut Unwritten) {
+        for ((cloud, service), address) in &self.addresses {
+            let mut verified = acceptance.verified.iter();
+            let verified = verified.find(|it| it.cloud == *cloud && it.service == *service);
+            let failure = match (acceptance.left_out, verified) {
+                (Some(why), _) => Some(why.to_owned()),
+                (None, Some(it)) if it.overall() == Overall::Failed => Some(it.counts()),
+                (None, _) => None,
+            };
+            let address = address.clone();
+            let written = match failure {
+                Some(why) => {
+                    let event = Event::Failed { address, why };
+                    self.journals.write(*cloud, event).await
+                }
+                None => self.passed(*cloud, address).await,
+            };
+            unwritten.keep(*cloud, written);
+        }
+    }
+
+    async fn passed(&self, cloud: CloudName, address: Address) -> Result<()> {
+        let landed = Event::Landed {
+            address: address.clone(),
+        };
+        self.journals.write(cloud, landed).await?;
+        self.journals.write(cloud, Event::Ready { address }).await
+    }
 }
 
 /// What an apply has to examine: every service whose release was not verified yet, on every target

@@ -496,6 +496,7 @@ fn is_in_doubt(verdict: Option<&Verdict>) -> bool {
         ErrorKind::Failed
         | ErrorKind::RolledBack
         | ErrorKind::Untrue
+        | ErrorKind::Unverified
         | ErrorKind::Denied
         | ErrorKind::Rejected
         | ErrorKind::NotFound

@@ -13,7 +13,8 @@ pub enum Exit {
     Changes,
     /// A deployment failed; what served before still serves.
     DeploymentFailed,
-    /// What serves is the release that was asked for, and it does not do what it should.
+    /// What serves is the release that was asked for, and it does not do what it should; or its
+    /// candidate does not, and was given no traffic.
     VerificationFailed,
     /// What serves is not what was asked for.
     Untrue,
@@ -129,6 +130,7 @@ impl From<ErrorKind> for Exit {
             ErrorKind::Failed | ErrorKind::TimedOut => Self::DeploymentFailed,
             ErrorKind::RolledBack => Self::RolledBack,
             ErrorKind::Untrue => Self::Untrue,
+            ErrorKind::Unverified => Self::VerificationFailed,
             ErrorKind::Locked => Self::Locked,
             ErrorKind::Interrupted => Self::Interrupted,
             ErrorKind::NotFound

@@ -23,6 +23,7 @@ mod environment;
 mod exit;
 mod facts;
 mod failure;
+mod gate;
 mod generate;
 mod held;
 mod image;

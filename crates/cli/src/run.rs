@@ -184,6 +184,15 @@ impl Journals {
         }
     }
 
+    /// Writes an entry about what is done beside the plan. Where there is no journal there is
+    /// nothing of the kind.
+    pub async fn write(&self, cloud: CloudName, event: Event) -> Result<()> {
+        match self.journals.get(&cloud) {
+            Some(journal) => journal.write(event).await,
+            None => Ok(()),
+        }
+    }
+
     /// Writes how the run ended on each cloud: on those too that come after one where that fails.
     pub async fn end(&self, outcomes: &BTreeMap<CloudName, String>, unwritten: &mut Unwritten) {
         for (cloud, journal) in &self.journals {
@@ -267,6 +276,7 @@ fn outcome(verdict: &Verdict) -> String {
     match verdict {
         verdict if !verdict.attention.is_empty() => "needs attention",
         verdict if !verdict.undone.is_empty() => "undone",
+        verdict if is_unverified(verdict) => "verification failed",
         verdict if !verdict.failed.is_empty() => "failed",
         verdict if verdict.blocked => "blocked",
         verdict if verdict.interrupted => "interrupted",
@@ -274,6 +284,12 @@ fn outcome(verdict: &Verdict) -> String {
         _ => "succeeded",
     }
     .into()
+}
+
+/// Whether nothing failed but the verification of candidates.
+fn is_unverified(verdict: &Verdict) -> bool {
+    let mut failed = verdict.failed.iter();
+    !verdict.failed.is_empty() && failed.all(|it| it.error.kind() == ErrorKind::Unverified)
 }
 
 /// Brings the ledgers up to what a plan saw that leaves nothing to do: a run that was killed may

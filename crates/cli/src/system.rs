@@ -154,6 +154,8 @@ impl Stop {
         while !self.requested() {
             self.1.notified().await;
         }
+        // One is woken at a time: others may wait for the same.
+        self.1.notify_one();
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{Entrance, Serving};
+use deployer_core::capability::{Cloud, Entrance, Serving};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Action;
 use deployer_core::report::{Event, Reporter};
-use deployer_core::spec::{ServiceSpec, TokenCheck};
+use deployer_core::spec::{EnvironmentSpec, ServiceSpec, TokenCheck};
 use deployer_verify::{
     Absentee, Credentials, Examination, Finding, Outcome, Overall, Pass, Settings, Subject,
     Verifier, Word, cross_verify,
@@ -55,23 +55,28 @@ impl Verified {
 
     /// `5 checks passed, 1 failed, 2 skipped`.
     pub fn counts(&self) -> String {
-        let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-        for finding in &self.findings {
-            *match finding.outcome {
-                Outcome::Passed | Outcome::Warned(_) => &mut passed,
-                Outcome::Failed => &mut failed,
-                Outcome::Skipped(_) => &mut skipped,
-            } += 1;
-        }
-        let checks = if passed == 1 { "check" } else { "checks" };
-        let mut text = format!("{passed} {checks} passed");
-        for (count, word) in [(failed, "failed"), (skipped, "skipped")] {
-            if count > 0 {
-                text.push_str(&format!(", {count} {word}"));
-            }
-        }
-        text
+        counts(&self.findings)
     }
+}
+
+/// `5 checks passed, 1 failed, 2 skipped`.
+pub fn counts(findings: &[Finding]) -> String {
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for finding in findings {
+        *match finding.outcome {
+            Outcome::Passed | Outcome::Warned(_) => &mut passed,
+            Outcome::Failed => &mut failed,
+            Outcome::Skipped(_) => &mut skipped,
+        } += 1;
+    }
+    let checks = if passed == 1 { "check" } else { "checks" };
+    let mut text = format!("{passed} {checks} passed");
+    for (count, word) in [(failed, "failed"), (skipped, "skipped")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {word}"));
+        }
+    }
+    text
 }
 
 /// Examines every service on every place at once, then each target's tokens with the other targets'
@@ -208,7 +213,11 @@ async fn subject(place: &Place, service: &ServiceSpec) -> (Subject, Option<Servi
     let (said, entrance, credentials) = futures::join!(
         place.serving(service),
         runtime.entrance(service),
-        credentials(place, service.verify.token.as_ref())
+        credentials(
+            place.cloud.as_ref(),
+            &place.env,
+            service.verify.token.as_ref()
+        )
     );
     let serving = said.as_ref().ok().cloned().flatten();
     let (pass, shut) = match entrance {
@@ -269,13 +278,17 @@ fn address(place: &Place, service: &ServiceSpec, said: Option<&Serving>) -> Resu
 }
 
 /// Reads the client that the manifest names from the target's secrets.
-async fn credentials(place: &Place, token: Option<&TokenCheck>) -> Credentials {
+pub async fn credentials(
+    cloud: &dyn Cloud,
+    env: &EnvironmentSpec,
+    token: Option<&TokenCheck>,
+) -> Credentials {
     let Some(token) = token else {
         return Credentials::NotNeeded;
     };
     let both = futures::join!(
-        secret(place, &token.client_id),
-        secret(place, &token.client_secret)
+        secret(cloud, env, &token.client_id),
+        secret(cloud, env, &token.client_secret)
     );
     match both {
         (Ok(id), Ok(secret)) => Credentials::Given { id, secret },
@@ -283,11 +296,15 @@ async fn credentials(place: &Place, token: Option<&TokenCheck>) -> Credentials {
     }
 }
 
-async fn secret(place: &Place, key: &str) -> Result<SecretString, Credentials> {
-    let Some(spec) = place.env.secrets.get(key) else {
+async fn secret(
+    cloud: &dyn Cloud,
+    env: &EnvironmentSpec,
+    key: &str,
+) -> Result<SecretString, Credentials> {
+    let Some(spec) = env.secrets.get(key) else {
         return Err(Credentials::Missing(format!("there is no secret `{key}`")));
     };
-    match place.cloud.secrets().value(&spec.name).await {
+    match cloud.secrets().value(&spec.name).await {
         Ok(Some(value)) => Ok(value),
         Ok(None) => Err(Credentials::Missing(format!("secret `{key}` has no value"))),
         Err(error) if is_forbidden(&error) => Err(Credentials::Withheld(words(&error))),

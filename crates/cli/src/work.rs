@@ -21,6 +21,7 @@ use secrecy::SecretString;
 use crate::again::Again;
 use crate::facts::ImageName;
 use crate::failure::{Attempt, Tried};
+use crate::gate::Gates;
 use crate::held::{self, Contents, HeldService, Overrides};
 use crate::image;
 use crate::kept;
@@ -33,13 +34,16 @@ use crate::session::{Locks, Place, Session, key_bits};
 use crate::system::Stop;
 
 /// What is asked for beside the manifest.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Wish {
     pub part: Part,
     pub release_hold: bool,
     pub rerun: Rerun,
     /// New roll-outs of what serves.
     pub redeploy: Asked,
+    /// Who asks candidates before they get traffic. `None` where none are held back: nobody waits
+    /// for a roll-out, or its verification is not wanted.
+    pub gates: Option<Gates>,
 }
 
 /// A plan with everything that carrying it out and recording it needs.
@@ -210,6 +214,9 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         let (env, images) = on_place(place, &images)?;
         let mut given = given(place, wish, images, &contents, &held);
         given.redeploys = redeploys.get(&place.name()).cloned().unwrap_or_default();
+        if let Some(gates) = &wish.gates {
+            given.gates = gates.of_place(place, &session.clock);
+        }
         if let Part::CodeOf(services) = &wish.part {
             for service in services {
                 given.births.extend(births(place, service).await?);
@@ -538,6 +545,7 @@ fn given(
             .map(|held| held.service.clone())
             .collect(),
         dns: place.dns_elsewhere(),
+        gates: BTreeMap::new(),
     }
 }
 

@@ -94,6 +94,14 @@ impl Address {
             name: name.into(),
         }
     }
+
+    /// The address of a step of this node's: of another kind, by the same name.
+    pub fn step(&self, kind: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            ..self.clone()
+        }
+    }
 }
 
 impl fmt::Display for Address {

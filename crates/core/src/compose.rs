@@ -9,6 +9,7 @@ use crate::capability::{
     SecretContent, SecretVersion, ServiceInputs, ServiceOutputs,
 };
 use crate::error::Result;
+use crate::gate::{Checks, HoldsBack};
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::{Inventory, Stays, staying};
 use crate::node::Node;
@@ -39,6 +40,8 @@ pub struct Given {
     pub held: BTreeSet<String>,
     /// Makes a service's record, by the manifest's names, where not the target's own cloud does.
     pub dns: BTreeMap<String, Arc<dyn Dns>>,
+    /// Asks the candidates of a service, by the manifest's names, where its roll-out has a gate.
+    pub gates: BTreeMap<String, Arc<dyn Checks>>,
 }
 
 /// Which part of an environment is declared.
@@ -250,6 +253,10 @@ fn declare_service(
         migrated: Arc::clone(&given.migrations),
         rerun: given.rerun,
         redeploy: given.redeploys.get(&service.key).cloned(),
+        gate: match provider.holds_back(service) {
+            HoldsBack::Candidates => given.gates.get(&service.key).cloned(),
+            HoldsBack::Nothing(_) => None,
+        },
     };
     let outputs = provider.service(graph, service, &inputs, scope);
     let record = match (&service.record, scope) {

@@ -1,5 +1,6 @@
 //! Carries out a plan: a node starts the moment its inputs exist, across every target at once.
 
+mod gate;
 mod schedule;
 mod undo;
 
@@ -481,7 +482,7 @@ async fn change(job: &Job, journal: &dyn Journal, means: &Means<'_>) -> Result<O
             }
         }
     } else {
-        until_ready(job.node.as_ref(), journal, means.clock, &watch).await?;
+        gate::roll_out(job.node.as_ref(), journal, means, &watch).await?;
     }
     remember(job, journal, Landing::Done).await?;
     means.arrivals.arrived(address, Waiting::Ready).await?;

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     RolledBack,
     /// What serves is not what was asked for.
     Untrue,
+    /// A candidate does not do what it should: it was given no traffic.
+    Unverified,
     /// It did not become ready before its deadline.
     TimedOut,
     /// Another run holds the lock, or took it from this one.

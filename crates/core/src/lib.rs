@@ -9,6 +9,7 @@ pub mod compose;
 pub mod engine;
 pub mod error;
 pub mod fields;
+pub mod gate;
 pub mod graph;
 pub mod history;
 pub mod jobs;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::{FieldChange, Fields};
+use crate::gate::Gate;
 use crate::ours::{self, Noted, Stranger};
 use crate::wait::{Pace, Readiness};
 
@@ -192,6 +193,31 @@ pub trait Resource: Send + Sync + 'static {
     /// Whether `apply --detach` may leave before it is ready.
     fn detachable(&self) -> bool {
         false
+    }
+
+    /// What it holds back from the traffic, once that is ready to be asked. `None` where it holds
+    /// nothing back: then it serves.
+    fn gate(&self, _actual: &Self::Actual) -> Option<Gate> {
+        None
+    }
+
+    /// Gives what it holds back all traffic, and takes its own address away; does not wait until it
+    /// serves. Repeated after a lost reply it changes nothing more.
+    ///
+    /// Errors: untrue, when another hand moved the traffic, or deployed over it, meanwhile.
+    async fn promote(
+        &self,
+        actual: &Self::Actual,
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<Self::Actual> {
+        Ok(actual.clone())
+    }
+
+    /// Takes away the address of what it holds back, which gets no traffic. Succeeds where it holds
+    /// nothing back.
+    async fn withhold(&self, actual: &Self::Actual, _token: &Token) -> Result<Self::Actual> {
+        Ok(actual.clone())
     }
 
     /// Takes our mark off, and what we alone bound to it, and leaves it as it is. Of something that
@@ -469,6 +495,21 @@ pub trait Node: Send + Sync {
 
     /// Whether `apply --detach` may leave before it is ready.
     fn detachable(&self) -> bool;
+
+    /// What it holds back: see [`Resource::gate`].
+    fn gate(&self) -> Option<Gate> {
+        None
+    }
+
+    /// See [`Resource::promote`].
+    async fn promote(&self, _token: &Token, _watch: &dyn Watch) -> Result<()> {
+        Ok(())
+    }
+
+    /// See [`Resource::withhold`].
+    async fn withhold(&self, _token: &Token) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether it stays when a failed run is undone, as what it holds may be in use already.
     fn holds_data(&self) -> bool {

@@ -136,6 +136,7 @@ fn may_have_landed(kind: ErrorKind) -> bool {
         | ErrorKind::Failed
         | ErrorKind::RolledBack
         | ErrorKind::Untrue
+        | ErrorKind::Unverified
         | ErrorKind::Locked
         | ErrorKind::Interrupted
         | ErrorKind::NotFound

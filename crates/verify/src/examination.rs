@@ -20,6 +20,9 @@ pub struct Examination {
     pub address: Result<Url, String>,
     /// What was found, in the order in which it is reported.
     pub findings: Vec<Finding>,
+    /// The status with which a candidate's own address turned the health check away: a redirect, or
+    /// that the caller or the name is not welcome. `None` where nobody was turned away.
+    pub turned_away: Option<u16>,
     /// Whether the manifest asks for tokens.
     pub(crate) issues: bool,
     /// Whether the manifest asks for a key set.
@@ -54,6 +57,7 @@ impl Examination {
             target: subject.target.clone(),
             address: subject.address.clone(),
             findings: Vec::new(),
+            turned_away: None,
             issues: subject.spec.token.is_some(),
             publishes: subject.spec.jwks.is_some(),
             issued: None,

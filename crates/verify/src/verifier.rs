@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use deployer_core::clock::Clock;
 use deployer_core::error::Result;
-use futures::future::{join_all, join4};
+use futures::future::{join, join_all, join3};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder};
 use rustls::pki_types::CertificateDer;
@@ -14,8 +14,9 @@ use url::Url;
 
 use crate::check::{self, cloud, health, jwks, metrics, request, tls, token};
 use crate::examination::Examination;
-use crate::finding::Finding;
+use crate::finding::{Finding, Outcome};
 use crate::http::{self, Http};
+use crate::jwt::KeySet;
 use crate::subject::{Pass, Subject};
 
 /// How to ask.
@@ -86,6 +87,38 @@ impl Verifier {
         with_pass.examine_as_it_is(subject).await
     }
 
+    /// Makes the checks of a candidate at an address of its own: all but those of what serves,
+    /// which are the cloud's word and the certificate of the service's name. Never fails, as
+    /// [`Verifier::examine`].
+    pub async fn examine_candidate(&self, subject: &Subject) -> Examination {
+        let with_pass = Self {
+            pass: subject.pass.clone(),
+            ..self.clone()
+        };
+        with_pass.ask_candidate(subject).await
+    }
+
+    async fn ask_candidate(&self, subject: &Subject) -> Examination {
+        let mut examination = Examination::of(subject);
+        let Ok(base) = &subject.address else {
+            examination.skip(check::of_candidate(subject), "no address is known");
+            return examination;
+        };
+        let health = health::check(self, base, &subject.health).await;
+        examination.turned_away = health.status.filter(|status| (300..500).contains(status));
+        let is_healthy = health.finding.outcome == Outcome::Passed;
+        examination.findings.push(health.finding);
+        if is_healthy {
+            let answers = self.ask(subject, base).await;
+            self.judge(answers, &mut examination);
+        } else {
+            let rest = check::of_candidate(subject).into_iter();
+            let rest = rest.filter(|(name, _)| name != "health");
+            examination.skip(rest.collect(), "it is not healthy");
+        }
+        examination
+    }
+
     async fn examine_as_it_is(&self, subject: &Subject) -> Examination {
         let mut examination = Examination::of(subject);
         examination.findings.push(cloud::check(&subject.serving));
@@ -113,6 +146,13 @@ impl Verifier {
     }
 
     async fn examine_answering(&self, subject: &Subject, base: &Url, into: &mut Examination) {
+        let (tls, answers) = join(tls::check(self, base), self.ask(subject, base)).await;
+        into.findings.push(tls);
+        self.judge(answers, into);
+    }
+
+    /// Asks everything at once that is not of the address itself.
+    async fn ask(&self, subject: &Subject, base: &Url) -> Answers {
         let spec = &subject.spec;
         let tokens = async {
             let keys = async {
@@ -139,22 +179,37 @@ impl Verifier {
             .checks
             .iter()
             .map(|extra| request::check(self, base, extra));
-        let (tls, metrics, (keys, issued), extra) =
-            join4(tls::check(self, base), metrics, tokens, join_all(extra)).await;
+        let (metrics, (keys, issued), extra) = join3(metrics, tokens, join_all(extra)).await;
+        Answers {
+            metrics,
+            keys,
+            issued,
+            extra,
+        }
+    }
+
+    fn judge(&self, answers: Answers, into: &mut Examination) {
         let findings: &mut Vec<Finding> = &mut into.findings;
-        findings.push(tls);
-        findings.extend(metrics);
-        let published = keys.is_some();
-        if let Some((finding, keys)) = keys {
+        findings.extend(answers.metrics);
+        let published = answers.keys.is_some();
+        if let Some((finding, keys)) = answers.keys {
             findings.push(finding);
             into.keys = keys;
         }
-        if let Some(asked) = issued {
+        if let Some(asked) = answers.issued {
             let keys = published.then_some(into.keys.as_ref());
             let (finding, issued) = token::judge(asked, keys, self.clock.now());
             into.findings.push(finding);
             into.issued = issued;
         }
-        into.findings.extend(extra);
+        into.findings.extend(answers.extra);
     }
+}
+
+/// What a service answered.
+struct Answers {
+    metrics: Option<Finding>,
+    keys: Option<(Finding, Option<KeySet>)>,
+    issued: Option<token::Asked>,
+    extra: Vec<Finding>,
 }

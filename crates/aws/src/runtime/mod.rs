@@ -38,6 +38,7 @@ use deployer_core::capability::{
     ServiceInputs, ServiceOutputs, Services, Serving,
 };
 use deployer_core::error::{Error, Result};
+use deployer_core::gate::HoldsBack;
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::kind::{Declared, Kind, Site};
 use deployer_core::migration::{self as step, Migrated};
@@ -143,6 +144,20 @@ impl Runtime for Composition<'_> {
             names: Names::of(&self.clients, service),
         }
         .declare(graph)
+    }
+
+    /// The rolling update of ECS registers each task with the target groups while others still
+    /// serve (Amazon ECS, "Deploy Amazon ECS services by replacing tasks"); App Runner keeps one
+    /// version, and moves the traffic itself.
+    fn holds_back(&self, service: &ServiceSpec) -> HoldsBack {
+        HoldsBack::Nothing(match self.clients.settings(service).runtime {
+            AwsRuntime::Ecs => {
+                "ECS replaces tasks one after the other: each serves once it is healthy"
+            }
+            AwsRuntime::AppRunner(_) => {
+                "App Runner moves the traffic itself, and keeps one version"
+            }
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::command::rollback::{self, Rolled};
 use crate::exit::Exit;
 use crate::facts::ImageName;
 use crate::failure;
+use crate::gate::Gates;
 use crate::plan_file::PlanFile;
 use crate::record::{self, Recorder};
 use crate::redeploys::Asked;
@@ -47,9 +48,15 @@ pub async fn run(global: &Global, mut session: Session, args: &ApplyArgs) -> Res
             release_hold: file.release_hold,
             rerun: Rerun::No,
             redeploy: Asked::AsPlanned(file.redeploys.clone()),
+            gates: None,
         },
     };
     let stop = session.stop()?;
+    let gated = !args.no_verify && !args.detach;
+    let wish = Wish {
+        gates: gated.then(|| Gates::new(&stop)),
+        ..wish
+    };
     let locks = work::lock(&mut session, "apply", &wish, &stop).await?;
     let result = locked(global, &mut session, args, file.as_ref(), &wish, &stop).await;
     locks.finish(result).await
@@ -130,7 +137,7 @@ async fn locked(
         session,
         args,
         (&work, &verdicts),
-        stop,
+        (&journals, stop),
         &mut unwritten,
     )
     .await;
@@ -145,6 +152,9 @@ async fn locked(
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
     let exit = exit.max(accepted.exit());
     failure::report(global, session, &verdicts, &attempt).await;
+    if let Some(gates) = &wish.gates {
+        gates.tell(global);
+    }
     accepted.tell(global);
     let rejected = accepted.failed();
     tell_what_serves(global, session, &work, (&recorded, &rejected), began).await;
@@ -194,7 +204,7 @@ async fn nothing_to_do(
         session,
         args,
         (work, &verdicts),
-        stop,
+        (&journals, stop),
         &mut unwritten,
     )
     .await;
@@ -211,11 +221,11 @@ async fn accept(
     session: &Session,
     args: &ApplyArgs,
     (work, verdicts): (&Work, &BTreeMap<CloudName, Verdict>),
-    stop: &Stop,
+    means: (&Journals, &Stop),
     unwritten: &mut Unwritten,
 ) -> Acceptance {
     let due = acceptance::of_apply(session, args, work, verdicts, unwritten).await;
-    acceptance::examine(global, session, due, stop, unwritten).await
+    acceptance::examine(global, session, due, means, unwritten).await
 }
 
 /// Gives way to every other code: whatever is not well comes first.

@@ -43,6 +43,7 @@ fn wish(args: &MigrateArgs) -> Wish {
             MigrateArgs { .. } => Rerun::No,
         },
         redeploy: Asked::NOTHING,
+        gates: None,
     }
 }
 

@@ -84,6 +84,7 @@ pub fn wish(scope: &ScopeArgs) -> Wish {
         release_hold: scope.release_hold,
         rerun: Rerun::No,
         redeploy: Asked::Now(scope.redeploy.iter().cloned().collect()),
+        gates: None,
     }
 }
 

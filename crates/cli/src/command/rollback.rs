@@ -258,7 +258,8 @@ pub async fn conclude(
         mut unwritten,
     } = rolled.outcome;
     tell(global, choices, &recorded);
-    let accepted = examine(global, session, no_verify, &recorded, stop, &mut unwritten).await;
+    let means = (journals, stop);
+    let accepted = examine(global, session, no_verify, &recorded, means, &mut unwritten).await;
     let mut outcomes = run::outcomes(&verdicts, &accepted.failed());
     // Where nothing was to be done, nothing failed: the next rollback is one more there.
     for place in &session.places {
@@ -292,7 +293,7 @@ async fn examine(
     session: &Session,
     no_verify: bool,
     recorded: &[Recorded],
-    stop: &Stop,
+    means: (&Journals, &Stop),
     unwritten: &mut run::Unwritten,
 ) -> Acceptance {
     let places = session.places.iter();
@@ -308,7 +309,7 @@ async fn examine(
         admission: std::time::Duration::ZERO,
         unwanted: no_verify.then_some("--no-verify"),
     };
-    acceptance::examine(global, session, due, stop, unwritten).await
+    acceptance::examine(global, session, due, means, unwritten).await
 }
 
 /// Says what serves now, and what is on hold.

@@ -22,6 +22,7 @@ fn heading(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Failed => "failed",
         ErrorKind::RolledBack => "failed and put back",
         ErrorKind::Untrue => "not what was asked for",
+        ErrorKind::Unverified => "verification failed",
         ErrorKind::TimedOut => "not ready in time",
         ErrorKind::Locked => "locked",
         ErrorKind::Ledger => "ledger",

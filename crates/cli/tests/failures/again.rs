@@ -225,6 +225,9 @@ async fn verification(stage: &Stage) {
         web.host()
     );
     std::fs::write(&overlay, &url).expect("an overlay");
+    // It is at its name alone that the second version does not do what it should.
+    let candidate = Web::serve(|_| (200, "{}")).await;
+    stage.behave(candidate.answers());
     elsewhere.want(&Wanted::FIRST);
     elsewhere.run(&["apply", "--yes"], Exit::Success).await;
     let check = "[[services.idp.verify.checks]]\nname = \"greeting\"\npath = \"/greeting\"\n\n";

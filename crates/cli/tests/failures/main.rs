@@ -28,6 +28,7 @@ mod events;
 mod exec;
 mod first_manifest;
 mod folders;
+mod gated;
 mod google;
 mod held;
 mod images;
@@ -128,6 +129,7 @@ const TESTS: &[&[Test]] = &[
     disturbed::TESTS,
     google::TESTS,
     cloud_run::TESTS,
+    gated::TESTS,
     app_runner::TESTS,
     app_runner_parts::TESTS,
     put_back::TESTS,

@@ -29,6 +29,11 @@ async fn checks_fail(stage: &Stage) {
         gcp.host()
     );
     stage.file("deployer.test.toml", &overlay);
+    // Only at the service's name something is not as it should be: what a candidate shows gets no
+    // traffic.
+    let never = Arc::new(AtomicBool::new(false));
+    let candidate = app(&never).await;
+    stage.behave(candidate.answers());
     let break_on = |cloud: &str| {
         broken[0].store(cloud == "aws", Ordering::SeqCst);
         broken[1].store(cloud == "gcp", Ordering::SeqCst);

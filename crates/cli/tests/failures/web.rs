@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use deployer_sandbox::runner::{Behaviour, Started};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -88,6 +89,16 @@ impl Web {
     /// `127.0.0.1:PORT`.
     pub fn host(&self) -> String {
         self.address.to_string()
+    }
+
+    /// How containers behave whose requests this answers at a candidate's own address; only Cloud
+    /// Run has one.
+    pub fn answers(&self) -> impl Fn(&Started) -> Behaviour + Send + 'static {
+        let address = self.address;
+        move |started| Behaviour {
+            answers: started.env.contains_key("K_REVISION").then_some(address),
+            ..Behaviour::usual(started.purpose)
+        }
     }
 
     /// The paths that were asked for until now.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Birth, ImageRef, MigrationRecord, Rerun, SecretVersion};
 use crate::address::Address;
+use crate::gate::{Checks, HoldsBack};
 use crate::graph::{Graph, Output, Value};
 use crate::redeploy::Redeploy;
 use crate::spec::ServiceSpec;
@@ -23,6 +24,10 @@ pub trait Runtime {
         inputs: &ServiceInputs,
         scope: Scope,
     ) -> ServiceOutputs;
+
+    /// Whether a new revision of this service can be held back from the traffic until it has passed
+    /// its gate. Pure.
+    fn holds_back(&self, service: &ServiceSpec) -> HoldsBack;
 }
 
 /// The cloud's own word for a revision: an ECS task definition's ARN, a Cloud Run revision's name.
@@ -59,6 +64,9 @@ pub struct ServiceInputs {
     pub rerun: Rerun,
     /// The new roll-out of what serves that is asked for.
     pub redeploy: Option<Redeploy>,
+    /// Who asks a candidate before it gets traffic, where [`Runtime::holds_back`] says that there
+    /// is one. `None`: a new revision gets the traffic once it is ready.
+    pub gate: Option<Arc<dyn Checks>>,
 }
 
 /// How much of a service is declared.

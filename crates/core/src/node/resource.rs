@@ -10,6 +10,7 @@ use super::{
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::{FieldChange, Fields};
+use crate::gate::Gate;
 use crate::ours::{self, Began, Noted, Past};
 use crate::redeploy;
 use crate::wait::{Pace, Readiness};
@@ -375,6 +376,26 @@ impl<R: Resource> Node for ResourceNode<R> {
 
     fn detachable(&self) -> bool {
         self.resource.detachable()
+    }
+
+    fn gate(&self) -> Option<Gate> {
+        self.resource.gate(&self.present().ok()?)
+    }
+
+    async fn promote(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
+        let actual = self.present()?;
+        let actual = self.resource.promote(&actual, token, watch).await?;
+        self.remember(Reading::Present(actual));
+        Ok(())
+    }
+
+    async fn withhold(&self, token: &Token) -> Result<()> {
+        let Some(Reading::Present(actual)) = self.reading() else {
+            return Ok(());
+        };
+        let actual = self.resource.withhold(&actual, token).await?;
+        self.remember(Reading::Present(actual));
+        Ok(())
     }
 
     fn holds_data(&self) -> bool {

@@ -18,6 +18,19 @@ pub struct VerifySpec {
     pub checks: Vec<HttpCheck>,
 }
 
+impl VerifySpec {
+    /// Whether it asks for anything beside the health path.
+    pub fn asks_anything(&self) -> bool {
+        let Self {
+            metrics,
+            jwks,
+            token,
+            checks,
+        } = self;
+        metrics.is_some() || jwks.is_some() || token.is_some() || !checks.is_empty()
+    }
+}
+
 /// Asks for a token with client credentials; the token is then verified with the keys of every
 /// target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ mod applying;
 mod data;
 mod drifting;
 mod failing;
+mod gating;
 mod migrating;
 mod nodes;
 mod owning;

@@ -23,6 +23,7 @@ use deployer_core::capability::{
 };
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
+use deployer_core::gate::HoldsBack;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::migration::{self, Migrated};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
@@ -360,6 +361,10 @@ impl Runtime for &FakeCloud {
             .as_ref()
             .map(|_| self.migration(graph, service, given, &revision));
         self.service_node(graph, service, &revision, migrated.as_ref())
+    }
+
+    fn holds_back(&self, _service: &ServiceSpec) -> HoldsBack {
+        HoldsBack::Candidates
     }
 }
 

@@ -253,6 +253,7 @@ impl Wanted {
             redeploys: BTreeMap::new(),
             held: BTreeSet::new(),
             dns: BTreeMap::new(),
+            gates: BTreeMap::new(),
         }
     }
 }

@@ -29,6 +29,7 @@ use deployer_core::capability::{
     SecretVersion, ServiceInputs, ServiceOutputs, Services, Serving, ServingState,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::gate::HoldsBack;
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::kind::Site;
 use deployer_core::migration::{self as step, Identity, Migrated};
@@ -105,6 +106,8 @@ impl Runtime for Composition<'_> {
             there: Mutex::default(),
             serves: Mutex::default(),
             ours: Mutex::default(),
+            gate: inputs.gate.clone(),
+            held: Mutex::default(),
         });
         if scope == Scope::Whole {
             let asked = self.project.service_section(&service.key).public;
@@ -122,6 +125,10 @@ impl Runtime for Composition<'_> {
             service: address,
             migration,
         }
+    }
+
+    fn holds_back(&self, service: &ServiceSpec) -> HoldsBack {
+        service::holds_back(&service.name)
     }
 }
 

@@ -76,7 +76,8 @@ async fn move_traffic(
 ) -> Result<Revision> {
     let mut since = service.generation;
     let traffic = everything_to(revision, &service.traffic);
-    if rollout::show_asked(&service.traffic) != rollout::show_asked(&traffic) {
+    let differs = rollout::show_asked(&service.traffic) != rollout::show_asked(&traffic);
+    if differs || shape::has_candidate(&service.traffic) {
         since = since.max(point(calls, service, revision).await?.generation);
     }
     let asked = rollout::show_asked(&everything_to(revision, &[]));

@@ -17,6 +17,12 @@ fn is_manual(scaling: &ServiceScaling) -> bool {
     scaling.scaling_mode == ScalingMode::Manual
 }
 
+/// Whether somebody counted its instances to none, which disables the service (the same page).
+pub(crate) fn is_switched_off(service: &Service) -> bool {
+    let scaling = service.scaling.as_ref();
+    scaling.is_some_and(|it| is_manual(it) && it.manual_instance_count == Some(0))
+}
+
 /// The scaling of the service with which its revisions' counts are in force.
 ///
 /// Who switches from manual to automatic without both a minimum and a maximum of the service has it

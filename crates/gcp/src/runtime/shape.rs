@@ -27,6 +27,10 @@ const REQUEST_TIMEOUT: i64 = 300;
 /// Cloud Run gives an instance 80 requests at once, and one below a whole CPU.
 const CONCURRENCY: i32 = 80;
 
+/// The traffic tag of a candidate. A name that nobody gives by chance, as a tag of that name is
+/// taken away; short, as it shares 46 characters with the service's name.
+pub(crate) const CANDIDATE: &str = "dpl-gate";
+
 /// How the newest revision is to stand.
 pub(crate) const READY: &str = "ready";
 
@@ -241,9 +245,16 @@ fn everything_to_the_latest(there: &[TrafficTarget]) -> Vec<TrafficTarget> {
     std::iter::once(latest).chain(tags(there)).collect()
 }
 
-/// The targets that have a tag, which gives a revision an address of its own, without any traffic.
+/// Whether the tag of a candidate is there.
+pub(crate) fn has_candidate(there: &[TrafficTarget]) -> bool {
+    there.iter().any(|target| target.tag == CANDIDATE)
+}
+
+/// The targets that have a tag of somebody's, which gives a revision an address of its own, without
+/// any traffic. That of a candidate goes with the next change of the traffic.
 pub(crate) fn tags(there: &[TrafficTarget]) -> impl Iterator<Item = TrafficTarget> {
-    let tagged = there.iter().filter(|target| !target.tag.is_empty());
+    let theirs = |target: &&TrafficTarget| !target.tag.is_empty() && target.tag != CANDIDATE;
+    let tagged = there.iter().filter(theirs);
     tagged.map(|target| target.clone().set_percent(0))
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::units::{brief, plain_text};
 
 /// `[services.NAME.verify]`: what `deployer verify` and the last step of `deployer apply` ask
-/// beside the health path.
+/// beside the health path; on Cloud Run also what a new revision is asked before it gets traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verify {

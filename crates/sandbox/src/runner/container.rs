@@ -143,7 +143,7 @@ impl Container {
     /// One that only seems to run.
     pub(super) fn simulated(running: Running) -> Self {
         Self {
-            address: None,
+            address: running.answers,
             exit: running.exit(),
             body: Body::Simulated(running),
         }

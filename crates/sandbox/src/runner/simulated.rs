@@ -2,6 +2,7 @@
 //! behave.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Behaviour {
     pub stopped: Exit,
     /// What a command does that is run in a terminal of it. Each begins anew.
     pub commands: Ran,
+    /// Who answers requests in its stead, where that can be asked: at the address of a traffic tag.
+    pub answers: Option<SocketAddr>,
 }
 
 /// What a command of a simulated container does. It goes on when nobody looks.
@@ -59,6 +62,7 @@ impl Behaviour {
             takes,
             stopped: Exit::with(0),
             commands: Ran::default(),
+            answers: None,
         }
     }
 }
@@ -164,6 +168,7 @@ impl Simulated {
             clock: clock.clone(),
             background: background.clone(),
             commands: behaviour.commands,
+            answers: behaviour.answers,
             stopped: behaviour.stopped,
             exit: watch::Sender::new(None),
         };
@@ -197,6 +202,7 @@ pub(super) struct Running {
     clock: Clock,
     background: Background,
     commands: Ran,
+    pub(super) answers: Option<SocketAddr>,
     stopped: Exit,
     healthy_from: Option<jiff::Timestamp>,
     exit: watch::Sender<Option<Exit>>,

@@ -15,6 +15,8 @@ const CHECK: &str = "health";
 pub struct Health {
     pub finding: Finding,
     pub reached: bool,
+    /// Of the last answer, where there was one.
+    pub status: Option<u16>,
 }
 
 /// What is expected.
@@ -49,6 +51,10 @@ pub async fn check(verifier: &Verifier, base: &Url, path: &str) -> Health {
     let _ = poll(verifier.clock.as_ref(), pace, "health", look).await;
     let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
     let waited = between(started, verifier.clock.now());
+    let status = match &last {
+        Some(Ok(answer)) => Some(answer.status),
+        Some(Err(_)) | None => None,
+    };
     let (judgement, reached) = match last {
         None => (Err("not asked".to_owned()), false),
         Some(Err(silence)) => (Err(silence.why), !silence.unreachable),
@@ -60,6 +66,7 @@ pub async fn check(verifier: &Verifier, base: &Url, path: &str) -> Health {
     Health {
         finding: Finding::judged(CHECK, expected, waited, judgement),
         reached,
+        status,
     }
 }
 

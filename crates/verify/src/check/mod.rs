@@ -10,6 +10,13 @@ pub mod token;
 
 use crate::subject::Subject;
 
+/// The same of what a candidate is asked at an address of its own.
+pub fn of_candidate(subject: &Subject) -> Vec<(String, String)> {
+    let mut planned = planned(subject);
+    planned.retain(|(name, _)| name != "tls");
+    planned
+}
+
 /// What a service is asked over the network: names and expectations, in the order in which they are
 /// reported.
 pub fn planned(subject: &Subject) -> Vec<(String, String)> {

@@ -2,15 +2,17 @@
 //! everything.
 
 mod calls;
+mod candidate;
 mod fields;
 mod ours;
 mod restore;
 mod traffic;
 
 pub(crate) use calls::Calls;
+pub(crate) use candidate::holds_back;
 pub(crate) use ours::{Ours, Revised};
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +20,7 @@ use deployer_core::address::Address;
 use deployer_core::capability::{ImageRef, Revision, Scope};
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::gate::{Checks, Gate};
 use deployer_core::graph::{Output, Value};
 use deployer_core::migration::Migrated;
 use deployer_core::names::LEDGER_LABEL;
@@ -72,6 +75,11 @@ pub(crate) struct RunService {
     pub(crate) serves: Mutex<Option<Serves>>,
     /// What this run's write made.
     pub(crate) ours: Mutex<Option<Ours>>,
+    /// Who asks a candidate before it gets traffic. `None`: the newest revision gets it once it is
+    /// ready.
+    pub(crate) gate: Option<Arc<dyn Checks>>,
+    /// Where the traffic goes while this run holds a candidate back. `None` when it holds none.
+    pub(crate) held: Mutex<Option<String>>,
 }
 
 impl RunService {
@@ -326,8 +334,15 @@ impl Resource for RunService {
             let now = self.ensure_ours(self.calls.get().await?)?;
             let desired = self.desired_over(now.clone());
             let landed = self.observed(&now).changes_to(&desired).is_empty();
-            if landed || is_stamped(&now, token) {
+            if landed {
                 return Ok(now);
+            }
+            if is_stamped(&now, token) {
+                // The reply was lost: what it made is a candidate still.
+                return Ok(match self.has_candidate(actual, changes) {
+                    true => self.hold(now),
+                    false => now,
+                });
             }
             self.unchanged_since(actual, &now)?;
             match self.send(now, changes, token, watch).await {
@@ -368,7 +383,9 @@ impl Resource for RunService {
         let state = match (self.reused(&actual), self.replaced(&actual)) {
             (Some((name, _)), _) => rollout::of_revision(&actual, &name),
             (None, Some(why)) => Readiness::Replaced(why),
-            (None, None) => rollout::of_latest(&actual),
+            (None, None) => self
+                .candidate_state(&actual)
+                .unwrap_or_else(|| rollout::of_latest(&actual)),
         };
         let now = self.calls.project.context.clock.now();
         let state = match self.ours() {
@@ -407,5 +424,22 @@ impl Resource for RunService {
 
     fn detachable(&self) -> bool {
         true
+    }
+
+    fn gate(&self, actual: &model::Service) -> Option<Gate> {
+        self.gate_of(actual)
+    }
+
+    async fn promote(
+        &self,
+        actual: &model::Service,
+        _token: &Token,
+        _watch: &dyn Watch,
+    ) -> Result<model::Service> {
+        self.give_traffic(actual).await
+    }
+
+    async fn withhold(&self, actual: &model::Service, _token: &Token) -> Result<model::Service> {
+        self.take_address_away(actual).await
     }
 }

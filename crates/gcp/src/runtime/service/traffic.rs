@@ -1,4 +1,5 @@
-//! How a service is sent and rolled out: at once, or in two steps where its traffic is pinned.
+//! How a service is sent and rolled out: at once, in two steps where its traffic is pinned, or as a
+//! candidate where its roll-out has a gate.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -57,6 +58,9 @@ impl RunService {
         token: &Token,
         watch: &dyn Watch,
     ) -> Result<model::Service> {
+        if self.has_candidate(&now, changes) {
+            return self.stage(now, changes, token, watch).await;
+        }
         if !shape::needs_revision(changes) {
             let paths = shape::around(changes);
             let template = now.template.clone().unwrap_or_default();

@@ -161,7 +161,7 @@ impl Gcp {
                 "must not be longer than 512 characters",
             ));
         }
-        super::traffic::check(message)
+        super::traffic::check(&key.1, message)
     }
 
     pub(super) async fn patch_service(&self, call: &Call, key: &Key) -> Outcome {
