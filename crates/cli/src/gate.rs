@@ -176,7 +176,7 @@ impl OfService {
 
     /// What the checks need to know; or why nobody can ask.
     async fn subject(&self, candidate: &Candidate) -> Result<Subject, String> {
-        let runtime = self.cloud.runtime();
+        let runtime = self.cloud.services();
         let (entrance, credentials) = futures::join!(
             runtime.entrance(&self.service),
             credentials(

@@ -123,7 +123,7 @@ mod tests {
 
     fn balancers(group: Option<&str>, earlier: &[&str]) -> Balancers {
         Balancers {
-            group: group.map(str::to_owned),
+            group: group.map(|arn| Value::Given(TargetGroup(arn.to_owned()))),
             container: "idp".into(),
             port: 3000,
             earlier: earlier.iter().map(|it| (*it).to_owned()).collect(),
@@ -139,12 +139,15 @@ mod tests {
             balancer("new", "idp", 3000),
             balancer("theirs", "idp", 3000),
         ];
-        assert_eq!(changed.among(&there), expected);
+        assert_eq!(changed.among(&there).unwrap(), expected);
         let removed = balancers(None, &["old"]);
-        assert_eq!(removed.among(&there), [balancer("theirs", "idp", 3000)]);
+        assert_eq!(
+            removed.among(&there).unwrap(),
+            [balancer("theirs", "idp", 3000)]
+        );
         let silent = balancers(None, &[]);
         assert_eq!((silent.observed(&there), silent.wanted()), (None, None));
-        assert_eq!(silent.among(&there), there.load_balancers());
+        assert_eq!(silent.among(&there).unwrap(), there.load_balancers());
     }
 
     #[test]
@@ -154,7 +157,7 @@ mod tests {
             balancer("theirs", "agent", 80),
         ]);
         let same = balancers(Some("new"), &[]);
-        assert_eq!(same.among(&there), there.load_balancers());
+        assert_eq!(same.among(&there).unwrap(), there.load_balancers());
     }
 
     #[test]

@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
 use deployer_core::capability::{
     Activation, Birth, Cache, CacheOutputs, Caches, Caller, Cloud, Database, DatabaseOutputs,
-    Databases, Dns, ImageRef, LocalImage, LogLine, Logs, Marked, Provider, RecordStatus, Registry,
-    Revision, RevisionInfo, Runtime, Scope, SecretContent, SecretStatus, SecretStore,
+    Databases, Dns, ImageRef, LinesOf, LocalImage, LogLine, Logs, Marked, Provider, RecordStatus,
+    Registry, Revision, RevisionInfo, Runtime, Scope, SecretContent, SecretStatus, SecretStore,
     SecretVersion, Secrets, ServiceInputs, ServiceOutputs, Services, Serving, StoreStatus, Zones,
 };
 use deployer_core::clock::Clock;
