@@ -57,9 +57,7 @@ The schema is that of one file, which may be an overlay: it requires nothing tha
 /// The program says what it reads and what it needs: depending on its crates instead, this one
 /// would have the clouds' SDKs built once more before every command.
 pub fn command() -> Result<()> {
-    let mut build = workspace::cargo();
-    build.args(["build", "--workspace"]);
-    let program = workspace::build_program(&mut build, "deployer")?;
+    let program = workspace::build_everything()?;
     let said = |arguments: &[&str]| run::output(Command::new(&program).args(arguments));
     let schema = serde_json::from_str(&said(&["schema", "--merged"])?);
     write(

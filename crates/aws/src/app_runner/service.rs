@@ -137,6 +137,10 @@ impl Service {
             ServiceStatus::OperationInProgress | ServiceStatus::Running => {
                 calls::operations(&self.clients, &service).await?
             }
+            // Its last deployment says whether the one that is asked for was made.
+            ServiceStatus::Paused if self.redeploy.is_some() => {
+                calls::operations(&self.clients, &service).await?
+            }
             _ => Vec::new(),
         };
         let going = calls::is_busy(&service) && operations::is_going(&latest);
