@@ -302,8 +302,8 @@ async fn choose_on<'a>(
             None => {}
         }
     }
-    // An equal content that was rolled out anew has another revision on some clouds; what no release
-    // has is not known to be equal.
+    // An equal content that was rolled out anew has another revision on some clouds; what no
+    // release has is not known to be equal.
     let is_equal = !unknown && history.same_content(&from, &to);
     let serves = same_revision(&from.revision, &to.revision) || origin(&from) == origin(&to);
     if serves || is_equal {

@@ -1,5 +1,7 @@
 //! One command's view of the world: the manifest, the targets asked for, their callers and ledgers.
 
+// long: opening the targets, each of which may fail for itself, and what is asked of all of them.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -115,10 +115,11 @@ pub(super) async fn update(
     Ok(Begun { service, operation })
 }
 
-/// Deploys a service again as it is: "App Runner retrieves the latest Docker image ... then deploys
-/// the new image to your service and starts a new container instance" (StartDeployment, App Runner
-/// API Reference). What its variables take from secrets is read anew: "you must redeploy your
-/// service" for a changed one ("Referencing environment variables", AWS App Runner Developer Guide).
+/// Deploys a service again as it is: "App Runner retrieves the latest Docker image ... then
+/// deploys the new image to your service and starts a new container instance" (StartDeployment,
+/// App Runner API Reference). What its variables take from secrets is read anew: "you must
+/// redeploy your service" for a changed one ("Referencing environment variables", AWS App Runner
+/// Developer Guide).
 ///
 /// Errors: as [`update`].
 pub(super) async fn deploy(

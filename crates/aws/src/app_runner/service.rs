@@ -1,5 +1,7 @@
 //! `app_runner.service`: what serves, and its roll-out.
 
+// long: one resource, each of whose answers depends on what its last operation was.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -39,7 +39,7 @@ pub(crate) async fn streams_of(
     let mut arns = Vec::new();
     for status in [DesiredStatus::Running, DesiredStatus::Stopped] {
         let list = clients.ecs.list_tasks();
-        let list = list.cluster(&clients.section.cluster).service_name(service);
+        let list = list.cluster(&clients.cluster.0).service_name(service);
         let mut pages = list.desired_status(status).into_paginator().send();
         while let Some(page) = pages.next().await {
             match page {
@@ -53,7 +53,7 @@ pub(crate) async fn streams_of(
     let mut streams = BTreeSet::new();
     for arns in arns.chunks(AT_ONCE) {
         let describe = clients.ecs.describe_tasks();
-        let describe = describe.cluster(&clients.section.cluster);
+        let describe = describe.cluster(&clients.cluster.0);
         let answer = describe.set_tasks(Some(arns.to_vec())).send().await;
         let tasks = answer.told(what)?.tasks.unwrap_or_default();
         let of_it = tasks.iter().filter(|task| {

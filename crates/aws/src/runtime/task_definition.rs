@@ -320,8 +320,8 @@ impl TaskDefinition {
 }
 
 /// Whether a call was refused for its tags alone: ECS asks for the permission to tag where a
-/// resource is made with tags ("Grant permission to tag resources on creation", Amazon ECS Developer
-/// Guide), and IAM names the action that is missing.
+/// resource is made with tags ("Grant permission to tag resources on creation", Amazon ECS
+/// Developer Guide), and IAM names the action that is missing.
 fn may_not_tag(error: &Error) -> bool {
     let said = || error.chain().join(": ");
     error.kind() == ErrorKind::Denied && said().contains("ecs:TagResource")

@@ -1,5 +1,5 @@
-//! On Cloud Run a new revision is asked at an address of its own before it gets any traffic: what it
-//! fails there, nobody else meets.
+//! On Cloud Run a new revision is asked at an address of its own before it gets any traffic: what
+//! it fails there, nobody else meets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -430,8 +430,8 @@ async fn of_parts(stage: &Stage) {
     untagged(stage).await;
 }
 
-/// A pipeline with a policy of before, which may not tag, deploys all the same; the next whole apply
-/// marks what it registered.
+/// A pipeline with a policy of before, which may not tag, deploys all the same; the next whole
+/// apply marks what it registered.
 async fn untagged(stage: &Stage) {
     let mut policies = aws::only();
     for policy in &mut policies {

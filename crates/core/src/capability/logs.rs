@@ -39,8 +39,9 @@ pub enum LinesOf<'a> {
 /// What containers print.
 #[async_trait]
 pub trait Logs: Send + Sync {
-    /// For how long after its end the cloud tells of which revision an instance of this service was:
-    /// what older ones printed is not among a release's lines. `None` where every line says it.
+    /// For how long after its end the cloud tells of which revision an instance of this service
+    /// was: what older ones printed is not among a release's lines. `None` where every line says
+    /// it.
     fn tells_revisions_for(&self, _service: &ServiceSpec) -> Option<Duration> {
         None
     }

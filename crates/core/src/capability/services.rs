@@ -30,8 +30,8 @@ pub trait Services: Send + Sync {
     /// What serves. `None` when there is no such service.
     async fn serving(&self, service: &ServiceSpec) -> Result<Option<Serving>>;
 
-    /// The id of the newest roll-out of a service, as [`Redeploy::after`] has it. `None` where there
-    /// is no service, or it was never rolled out.
+    /// The id of the newest roll-out of a service, as [`Redeploy::after`] has it. `None` where
+    /// there is no service, or it was never rolled out.
     ///
     /// [`Redeploy::after`]: crate::redeploy::Redeploy::after
     async fn newest_rollout(&self, service: &ServiceSpec) -> Result<Option<String>>;

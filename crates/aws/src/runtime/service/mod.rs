@@ -1,5 +1,7 @@
 //! `ecs.service`: the service that keeps the tasks running, and its roll-out.
 
+// long: one resource; its fields, calls and kind are beside it.
+
 pub(crate) mod calls;
 pub(crate) mod fields;
 mod kind;

@@ -10,8 +10,8 @@ use crate::args::LogsArgs;
 use crate::choosing;
 use crate::session::Place;
 
-/// A container prints by its own clock, and a moment after its start was noted by this machine's: so
-/// much before that nothing is missed. That is ours.
+/// A container prints by its own clock, and a moment after its start was noted by this machine's:
+/// so much before that nothing is missed. That is ours.
 const BEFORE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Whose lines are printed of one service on one target.

@@ -1,8 +1,8 @@
 //! What the clouds and the ledger hold, read past the program: the sandbox's own dump, without what
 //! is over and what differs from run to run.
 //!
-//! A line names a thing, `aws rds subnet_groups swept-test-main`, or says a member of one, with `: `
-//! between them and ` = ` before its value.
+//! A line names a thing, `aws rds subnet_groups swept-test-main`, or says a member of one, with `:
+//! ` between them and ` = ` before its value.
 
 mod rules;
 

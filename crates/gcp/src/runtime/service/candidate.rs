@@ -42,9 +42,9 @@ fn address(service: &model::Service) -> Option<&str> {
 }
 
 /// Who serves now goes on, whatever becomes ready, and the newest revision gets an address. The
-/// target of a tag may be the latest revision, with a percentage of 0 (Knative's `traffic`, of which
-/// Cloud Run's is made: "tag: latest, latestRevision: true, percent: 0"): so the tag is known before
-/// the revision has a name.
+/// target of a tag may be the latest revision, with a percentage of 0 (Knative's `traffic`, of
+/// which Cloud Run's is made: "tag: latest, latestRevision: true, percent: 0"): so the tag is
+/// known before the revision has a name.
 fn beside(now: &model::Service) -> Vec<TrafficTarget> {
     let newest = TrafficTarget::new()
         .set_type(TrafficTargetAllocationType::Latest)

@@ -1,5 +1,5 @@
-//! The subnets of subnet groups. They are taken at their word: nothing of the sandbox has a network.
-//! One whose id begins with `subnet-0f` stands in another VPC than the rest.
+//! The subnets of subnet groups. They are taken at their word: nothing of the sandbox has a
+//! network. One whose id begins with `subnet-0f` stands in another VPC than the rest.
 
 use serde_json::{Value, json};
 
