@@ -58,7 +58,7 @@ pub struct ServiceInputs {
     /// Which databases these secrets name, by the manifest's names of the secrets: those that
     /// deployer makes.
     pub births: BTreeMap<String, Value<Birth>>,
-    /// Keys of migrations that succeeded before (see [`MigrationKey`]).
+    /// Keys of migrations that succeeded before (see [`super::MigrationKey`]).
     pub migrated: Arc<dyn MigrationRecord>,
     /// Run the migration although this release's one was tried and failed: a person's word.
     pub rerun: Rerun,
