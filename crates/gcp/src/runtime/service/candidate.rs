@@ -41,10 +41,11 @@ fn address(service: &model::Service) -> Option<&str> {
     (!own.uri.is_empty()).then_some(own.uri.as_str())
 }
 
-/// Who serves now goes on, whatever becomes ready, and the newest revision gets an address. The
-/// target of a tag may be the latest revision, with a percentage of 0 (Knative's `traffic`, of
-/// which Cloud Run's is made: "tag: latest, latestRevision: true, percent: 0"): so the tag is
-/// known before the revision has a name.
+/// Who serves now goes on, whatever becomes ready, and the newest revision gets an address. A tag
+/// may be "assigned to a revision by name or to the latest ready revision", "regardless of the
+/// percent traffic specified" (help of `gcloud run services update-traffic --set-tags`). Until the
+/// new revision is ready the tag leads to the old one: it is asked only once the service has
+/// settled and its newest revision is sound.
 fn beside(now: &model::Service) -> Vec<TrafficTarget> {
     let newest = TrafficTarget::new()
         .set_type(TrafficTargetAllocationType::Latest)
