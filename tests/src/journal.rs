@@ -82,6 +82,7 @@ impl Run {
                 let address = address(event);
                 let is_step = |kind: &str| address.contains(&format!("{kind}/"));
                 let verb = match event["action"].as_str().unwrap_or_default() {
+                    "no_op" if is_step("/verify") => "verify",
                     "no_op" => "wait for",
                     "create" | "update" | "replace" if is_step(".migration") => "migrate",
                     "create" | "update" | "replace" if is_step(".image") => "copy",

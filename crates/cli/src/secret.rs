@@ -21,7 +21,8 @@ pub struct TargetSecrets<'a> {
 /// What each secret of each target is to hold. Reads; writes nothing.
 ///
 /// `places` are the targets that are worked on, `others` the manifest's other targets: they are
-/// only asked for a key pair that is missing here. Notes say what was kept because its source is
+/// only asked for a key pair that is missing here. `sent` returns once what a run that was killed
+/// had sent has arrived, and whether there was any. Notes say what was kept because its source is
 /// not set on this machine.
 pub async fn contents(
     places: &[TargetSecrets<'_>],
@@ -29,6 +30,7 @@ pub async fn contents(
     unreachable: &[(CloudName, Error)],
     base: &Path,
     key_bits: &BTreeMap<String, u16>,
+    sent: impl AsyncFn() -> Result<bool>,
 ) -> Result<(
     BTreeMap<CloudName, BTreeMap<String, SecretContent>>,
     Vec<String>,
@@ -52,7 +54,7 @@ pub async fn contents(
         fit_data(place, own).await?;
     }
     for pair in pairs(places, key_bits) {
-        let halves = pair_content(&pair, places, others, unreachable).await?;
+        let halves = pair_content(&pair, places, others, unreachable, &sent).await?;
         for (cloud, content) in halves {
             for (key, content) in content {
                 contents.entry(cloud).or_default().insert(key, content);
@@ -262,6 +264,7 @@ async fn pair_content(
     places: &[TargetSecrets<'_>],
     others: &[TargetSecrets<'_>],
     unreachable: &[(CloudName, Error)],
+    sent: impl AsyncFn() -> Result<bool>,
 ) -> Result<Halves> {
     let here = publics(pair, places).await?;
     one_pair(pair, &here)?;
@@ -277,9 +280,10 @@ async fn pair_content(
         };
         return Ok(here.iter().map(keep).collect());
     }
-    let found = match private_in(pair, places).await? {
-        Some(found) => Some(found),
-        None => private_in(pair, others).await?,
+    let found = match private_anywhere(pair, places, others).await? {
+        // A second pair beside one that is on its way would part the clouds.
+        None if sent().await? => private_anywhere(pair, places, others).await?,
+        found => found,
     };
     let keys = match found {
         Some(private) => PemPair {
@@ -389,6 +393,17 @@ fn normal(key: &SecretString) -> String {
         .replace("\\n", "\n")
         .split_whitespace()
         .collect()
+}
+
+async fn private_anywhere(
+    pair: &Pair,
+    places: &[TargetSecrets<'_>],
+    others: &[TargetSecrets<'_>],
+) -> Result<Option<SecretString>> {
+    match private_in(pair, places).await? {
+        Some(found) => Ok(Some(found)),
+        None => private_in(pair, others).await,
+    }
 }
 
 async fn private_in(pair: &Pair, places: &[TargetSecrets<'_>]) -> Result<Option<SecretString>> {

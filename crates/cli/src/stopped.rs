@@ -1,5 +1,7 @@
 //! A run that did not come to its end, as the next one tells of it.
 
+use std::time::Duration;
+
 use deployer_core::address::Address;
 use deployer_core::error::Result;
 use deployer_core::journal::{self, Event, Status};
@@ -49,6 +51,38 @@ pub async fn tell(global: &Global, session: &Session) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How long a request that was sent is on its way at most. A process that is killed takes back
+/// nothing of what lies in the sockets: it arrives, and is done, when nobody waits for it any more.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
+
+/// Returns once what a run that was killed had sent about nodes of a kind with this ending has
+/// arrived, and whether there may have been any.
+///
+/// Errors: ledger.
+pub async fn await_sent(session: &Session, kind: &str) -> Result<bool> {
+    let mut until = None;
+    for place in &session.places {
+        let last = place.ledger.last_run().await?;
+        // Of a journal that is damaged nothing is known but when it ended.
+        let sent = |run: &RunRecord| match Stopped::new(run) {
+            Ok(run) => run.doubtful.iter().any(|it| it.address.kind.ends_with(kind)),
+            Err(_) => true,
+        };
+        if let Some(run) = last.filter(|run| run.outcome().is_none() && sent(run)) {
+            let at = run.entries.last().map_or(run.header.at, |last| last.at);
+            until = until.max(Some(at + ON_ITS_WAY));
+        }
+    }
+    let Some(until) = until else {
+        return Ok(false);
+    };
+    if let Ok(left) = Duration::try_from(until.duration_since(session.clock.now())) {
+        // Two machines' clocks differ: no wait is longer than the longest.
+        session.clock.pause(left.min(ON_ITS_WAY)).await;
+    }
+    Ok(true)
 }
 
 /// What the journal of a stopped run says.
@@ -137,8 +171,6 @@ impl Stopped {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use deployer_core::journal::{Entry, FORMAT};
     use deployer_core::ledger::RunHeader;
 

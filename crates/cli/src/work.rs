@@ -31,6 +31,7 @@ use crate::redeploys::{self, Asked, Redeploys};
 use crate::run::Aim;
 use crate::secret;
 use crate::session::{Locks, Place, Session, key_bits};
+use crate::stopped;
 use crate::system::Stop;
 
 /// What is asked for beside the manifest.
@@ -520,6 +521,7 @@ async fn contents(session: &Session, wish: &Wish) -> Result<(Contents, Vec<Strin
         &unreachable,
         base,
         &bits,
+        || stopped::await_sent(session, ".secret"),
     )
     .await
 }
