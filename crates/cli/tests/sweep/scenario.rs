@@ -29,7 +29,7 @@ pub enum Scenario {
     DestroyWithData,
     /// A destroy that is answered by an apply.
     Anew,
-    /// A service of App Runner's with its connector and its scaling, whose migration runs by exec.
+    /// A service of App Runner's with its connector and its scaling; its migration is a task.
     RunnerFirstApply,
     /// Another image, scaling and network of it, with a migration that is a job.
     RunnerUpdate,
@@ -94,13 +94,6 @@ impl Scenario {
                     "cluster = \"default\"\n",
                     "runtime = \"app-runner\"\naccess_role = \"idp-access\"\n",
                 );
-            let manifest = match self {
-                Self::RunnerFirstApply => {
-                    let migrate = "[services.idp.migrate]\n";
-                    manifest.replace(migrate, &format!("{migrate}mode = \"exec\"\n"))
-                }
-                _ => manifest,
-            };
             match other_network {
                 true => manifest.replace("e5f60002", "e5f60009"),
                 false => manifest,

@@ -74,6 +74,13 @@ static IDS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         // A task's container has more of them behind its own.
         (r"\b[0-9a-f]{32}(-[0-9a-f]{10})?\b", "HEX"),
         (r"\b[0-9a-fA-F]{40}\b", "HEX"),
+        // App Runner chooses where its services are reached.
+        (
+            r"\b[0-9a-f]{10}(\.[a-z0-9-]+\.awsapprunner\.com)\b",
+            "HEX$1",
+        ),
+        // Named by all that it says, ids of secrets' versions among it.
+        (r"\b(app-runner/[^/]+)-[0-9a-f]{12}\b", "$1"),
         // A last snapshot is named after the run that takes it.
         (r"-final-[0-9a-f]{8}\b", "-final-RUN"),
         // The place of the ledger, which is a folder of the stage's own.
