@@ -137,8 +137,8 @@ fn update(story: &mut Story, stage: &mut Stage) -> Result<()> {
         stage.use_version("3.0.0")?;
         let apply = stage.deployer(&["apply", "--yes"], Say::headlines())?;
         apply.exits(exit::ROLLED_BACK)?;
-        apply.says("ecs.service/demo-sandbox-idp: FAILED")?;
-        apply.says("run.service/demo-sandbox-idp: FAILED")?;
+        apply.says("aws  idp       service FAILED")?;
+        apply.says("gcp  idp       service FAILED")?;
         let ((), serving) = both_serve(stage, "2.0.0")?;
         Ok(((), format!("exit code 7, {serving}")))
     })

@@ -101,7 +101,8 @@ impl Registry {
     /// one, for the tag. What is there already is not written again: a second copy writes nothing.
     /// No manifest is written before all blobs are there, and no blob is completed whose bytes do
     /// not have its digest; so a damaged source (`DigestMismatch`) or a failure leaves what the
-    /// repository served untouched. `Conflict` when the tag is immutable and points elsewhere.
+    /// repository served untouched. The image comes with its tag or not at all. `Conflict` when the
+    /// tag is immutable and points elsewhere: then the image is there, and the tag where it was.
     pub async fn copy(
         &self,
         image: &Image,
@@ -189,19 +190,36 @@ impl Registry {
                 }
             }
         }
-        for manifest in image.manifests() {
-            self.ensure(repo, manifest.digest.as_str(), manifest)
-                .await?;
-            tell(CopyEvent::ManifestWritten {
-                digest: manifest.digest.clone(),
-            });
+        let Some((top, below)) = image.manifests().split_last() else {
+            return Ok(copied);
+        };
+        for manifest in below {
+            let digest = manifest.digest.as_str();
+            self.ensure(repo, digest, manifest).await?;
+            let digest = manifest.digest.clone();
+            tell(CopyEvent::ManifestWritten { digest });
         }
-        if let (Some(tag), Some(top)) = (tag, image.manifests().last()) {
-            self.ensure(repo, tag, top).await?;
-            tell(CopyEvent::Tagged {
-                tag: tag.to_owned(),
-            });
+        let written = || CopyEvent::ManifestWritten {
+            digest: top.digest.clone(),
+        };
+        let Some(tag) = tag else {
+            self.ensure(repo, top.digest.as_str(), top).await?;
+            tell(written());
+            return Ok(copied);
+        };
+        // Under the tag it is there by its digest too: whoever finds it finds the tag.
+        let tagged = self.ensure(repo, tag, top).await;
+        match &tagged {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                self.ensure(repo, top.digest.as_str(), top).await?;
+            }
+            Err(_) => return tagged.map(|()| copied),
         }
+        tell(written());
+        tagged?;
+        let tag = tag.to_owned();
+        tell(CopyEvent::Tagged { tag });
         Ok(copied)
     }
 

@@ -154,10 +154,16 @@ fn kind_of(status: StatusCode, words: &Words) -> ErrorKind {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => ErrorKind::Unreachable,
         s if s.is_server_error() => ErrorKind::Unreachable,
         // Registries answer 400 to a change of an immutable tag, each with its own code.
-        StatusCode::BAD_REQUEST if words.0.contains("immutable") => ErrorKind::Conflict,
+        StatusCode::BAD_REQUEST if is_of_immutable_tags(&words.0) => ErrorKind::Conflict,
         _ if words.0.contains("DIGEST_INVALID") => ErrorKind::DigestMismatch,
         _ => ErrorKind::Invalid,
     }
+}
+
+/// ECR: "cannot be overwritten because the repository is immutable"; Artifact Registry: "The
+/// repository has enabled tag immutability".
+fn is_of_immutable_tags(words: &str) -> bool {
+    words.contains("immutable") || words.contains("immutability")
 }
 
 /// The codes and messages of a registry's error body, at most 300 characters of them.
@@ -221,8 +227,15 @@ mod tests {
 
     #[test]
     fn an_immutable_tag_is_a_conflict() {
-        let body = br#"{"errors":[{"code":"TAG_INVALID","message":"the tag is immutable"}]}"#;
-        let kind = kind_of(StatusCode::BAD_REQUEST, &Words::of(body));
-        assert_eq!(kind, ErrorKind::Conflict);
+        let of = |code: &str, message: &str| {
+            let body = format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#);
+            kind_of(StatusCode::BAD_REQUEST, &Words::of(body.as_bytes()))
+        };
+        let ecr = "The image tag 'v1' already exists in the 'web' repository and cannot be \
+                   overwritten because the repository is immutable.";
+        assert_eq!(of("TAG_INVALID", ecr), ErrorKind::Conflict);
+        let google = "cannot update tag v1. The repository has enabled tag immutability";
+        assert_eq!(of("MANIFEST_INVALID", google), ErrorKind::Conflict);
+        assert_eq!(of("MANIFEST_INVALID", "bad"), ErrorKind::Invalid);
     }
 }

@@ -33,7 +33,10 @@ impl Gate for Door {
         match (repository, access, tag) {
             ("team/secret", ..) => Err(Refusal::Denied("no".into())),
             ("team/absent", ..) => Err(Refusal::UnknownRepository("no such".into())),
-            (_, Access::Push, Some("fixed")) => Err(Refusal::ImmutableTag("fixed".into())),
+            (_, Access::Push, Some("fixed")) => Err(Refusal::ImmutableTag {
+                code: "TAG_INVALID",
+                why: "fixed".into(),
+            }),
             _ => Ok(format!("test/{repository}")),
         }
     }

@@ -243,6 +243,12 @@ impl Stage {
             let list = list
                 .as_array()
                 .with_context(|| format!("no list of kind {kind}"))?;
+            // App Runner keeps the log groups that it makes itself.
+            let ours = |it: &&Value| {
+                !it.as_str()
+                    .is_some_and(|it| it.starts_with("/aws/apprunner/"))
+            };
+            let list: Vec<&Value> = list.iter().filter(ours).collect();
             ensure!(list.is_empty(), "a {kind} is left: {list:?}");
         }
         // Secrets Manager keeps a deleted secret for a while: to its clients it is gone.

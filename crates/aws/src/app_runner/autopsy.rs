@@ -73,7 +73,7 @@ fn service_log(service: &SdkService) -> String {
     log(service, "service")
 }
 
-fn log(service: &SdkService, what: &str) -> String {
+pub(super) fn log(service: &SdkService, what: &str) -> String {
     let (name, id) = (service.service_name(), service.service_id());
     format!("/aws/apprunner/{name}/{id}/{what}")
 }

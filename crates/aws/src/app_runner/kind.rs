@@ -4,6 +4,7 @@ use aws_sdk_apprunner::types::Service as SdkService;
 use deployer_core::kind::Refused;
 use deployer_core::wait::{Look, Pace, poll};
 
+use super::autopsy;
 use super::calls::{self, OTHERS, WRONG_STATE};
 use super::described::fields_of;
 use super::service::Service;
@@ -96,6 +97,15 @@ impl Kind for Service {
         by: TagChanges,
     ) -> Result<(), Refusal> {
         TagApi::AppRunner.write(at, &there.id, by).await
+    }
+
+    /// App Runner deletes the image's copy, the configuration and the instances ("What does App
+    /// Runner delete?", Developer Guide), and not the log groups that it made.
+    fn farewell(_at: &At<Clients>, there: &There<SdkService>) -> Vec<String> {
+        let groups = autopsy::log(&there.is, "*");
+        vec![format!(
+            "its logs stay: App Runner made the log groups `{groups}` and deletes none"
+        )]
     }
 }
 

@@ -239,20 +239,25 @@ impl Step for ImageCopy {
         let to = self.destination().await?;
         let source = &self.image.source;
         let ours = (!self.lent).then(|| kept(&self.image.digest));
-        source.copy_to(&to, ours.as_deref(), watch).await?;
-        let Some(tag) = &self.image.tag else {
-            return Ok(());
+        let (first, last) = match (&self.image.tag, &ours) {
+            (Some(theirs), _) => (Some(theirs), ours.as_ref()),
+            (None, ours) => (ours.as_ref(), None),
         };
-        match source.tag(&to, tag).await {
+        match source.copy_to(&to, first.map(String::as_str), watch).await {
             // ECR: "The image tag already exists in the repository and cannot be overwritten
             // because the repository is immutable".
-            Err(error) if error.kind() == ErrorKind::Conflict => {
+            Err(error) if error.kind() == ErrorKind::Conflict && self.image.tag.is_some() => {
+                let tag = self.image.tag.as_deref().unwrap_or_default();
                 watch.note(&format!(
                     "the repository's tags are immutable: `{tag}` stays where it was"
                 ));
-                Ok(())
             }
-            tagged => tagged,
+            copied => copied?,
+        }
+        match last {
+            // It tells that all is done: it is the last.
+            Some(last) => source.tag(&to, last).await,
+            None => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use aws_sdk_ecr::types::{ImageIdentifier, ImageTagMutability};
 use deployer::Exit;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::in_process::stage::{Stage, Wanted};
@@ -15,6 +16,7 @@ crate::tests! {
     an_image_that_is_absent_is_refused_by_name => absent_layout,
     what_serves_is_kept_where_images_without_a_tag_expire => kept_from_expiry,
     a_tag_that_may_not_move_is_no_failure => immutable_tags,
+    a_tag_that_may_not_move_is_no_failure_on_google_cloud => immutable_on_google,
     a_tag_that_is_absent_is_refused_by_name_before_anything_is_made => absent_tag,
 }
 
@@ -113,6 +115,27 @@ async fn immutable_tags(stage: &Stage) {
     assert_eq!(tags(stage, &second).await, [ours(&second)]);
     let plan = ["plan", "--detailed-exitcode"];
     run(stage, &plan, "aws", Exit::Success).await;
+}
+
+async fn immutable_on_google(stage: &Stage) {
+    built_anew(stage, 1);
+    run(stage, APPLY, "gcp", Exit::Success).await;
+    let location = "/v1/projects/sandbox-project/locations/us-central1";
+    let listed = format!("{location}/repositories");
+    let listed = stage.google(Method::GET, &listed, None).await;
+    let name = listed["repositories"][0]["name"]
+        .as_str()
+        .expect("a repository");
+    let (_, id) = name.rsplit_once('/').expect("a path");
+    let path = format!("{location}/repositories/{id}?updateMask=dockerConfig");
+    let frozen = json!({ "dockerConfig": { "immutableTags": true } });
+    stage.google(Method::PATCH, &path, Some(frozen)).await;
+    let second = built_anew(stage, 2);
+    let said = run(stage, APPLY, "gcp", Exit::Success).await;
+    says(&said, &["tags are immutable: `image-1` stays where it was"]);
+    assert_eq!(newest(stage), second);
+    let plan = ["plan", "--detailed-exitcode"];
+    run(stage, &plan, "gcp", Exit::Success).await;
 }
 
 /// Cloud Run has no such machines and ECS has: its tasks run on them without a word in the

@@ -70,6 +70,8 @@ pub trait RegistryLogin: Send + Sync + std::fmt::Debug {
 pub trait ImageContent: Send + Sync + std::fmt::Debug {
     /// Copies manifests and blobs; what is there is not sent again. Ends with the registry's own
     /// word that the digest is there.
+    ///
+    /// Errors: conflict, when the tag is immutable and stays where it is; then the digest is there.
     async fn copy_to(&self, to: &Destination, tag: Option<&str>, watch: &dyn Watch) -> Result<()>;
 
     /// Gives another tag to what was copied there.

@@ -173,10 +173,17 @@ impl Step for Copy {
 
     async fn run(&self, _token: &Token, watch: &dyn Watch) -> Result<()> {
         let to = self.destination();
-        self.image
-            .source
-            .copy_to(&to, self.image.tag.as_deref(), watch)
-            .await
+        let tag = self.image.tag.as_deref();
+        match (self.image.source.copy_to(&to, tag, watch).await, tag) {
+            // Artifact Registry: "cannot update tag X. The repository has enabled tag immutability".
+            (Err(error), Some(tag)) if error.kind() == ErrorKind::Conflict => {
+                watch.note(&format!(
+                    "the repository's tags are immutable: `{tag}` stays where it was"
+                ));
+                Ok(())
+            }
+            (copied, _) => copied,
+        }
     }
 
     async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {

@@ -61,7 +61,7 @@ impl From<Refusal> for ProtocolError {
             }
             Refusal::Denied(why) => Self::new(StatusCode::FORBIDDEN, "DENIED", why),
             Refusal::UnknownRepository(why) => Self::not_found("NAME_UNKNOWN", why),
-            Refusal::ImmutableTag(why) => Self::bad("TAG_INVALID", why),
+            Refusal::ImmutableTag { code, why } => Self::bad(code, why),
         }
     }
 }

@@ -32,8 +32,13 @@ pub enum Refusal {
     Denied(String),
     /// The repository does not exist: 404 NAME_UNKNOWN.
     UnknownRepository(String),
-    /// The tag exists already and the repository's tags are immutable: 400 TAG_INVALID.
-    ImmutableTag(String),
+    /// The tag exists already and the repository's tags are immutable: 400.
+    ImmutableTag {
+        /// Each registry's own.
+        code: &'static str,
+        /// What it says.
+        why: String,
+    },
 }
 
 /// A cloud's own word on who may touch which repository.

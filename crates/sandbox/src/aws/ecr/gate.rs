@@ -93,10 +93,12 @@ impl Gate for EcrGate {
             Some(tag)
                 if found.freezes(tag) && self.ecr.inner.store.manifest(&stored, tag).is_some() =>
             {
-                Err(Refusal::ImmutableTag(format!(
+                let why = format!(
                     "The image tag '{tag}' already exists in the '{repository}' repository and cannot be overwritten \
                      because the repository is immutable."
-                )))
+                );
+                let code = "TAG_INVALID";
+                Err(Refusal::ImmutableTag { code, why })
             }
             _ => Ok(stored),
         }

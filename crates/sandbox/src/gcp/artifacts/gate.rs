@@ -85,7 +85,12 @@ impl Gate for RegistryGate {
                 && !tag.starts_with("sha256:")
                 && self.gcp.host().store.manifest(&stored, tag).is_some()
             {
-                return Err(Refusal::ImmutableTag(tag.to_owned()));
+                // As docker prints it: "manifest invalid: cannot update tag X. The repository has
+                // enabled tag immutability" ("Troubleshoot container images", "Push and pull").
+                let code = "MANIFEST_INVALID";
+                let why = "The repository has enabled tag immutability";
+                let why = format!("cannot update tag {tag}. {why}");
+                return Err(Refusal::ImmutableTag { code, why });
             }
             found.images.insert(image.to_owned());
         }
