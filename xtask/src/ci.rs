@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::run::{self, Outcome, Steps};
-use crate::{deny, test, workflows, workspace};
+use crate::{demo, deny, test, workflows, workspace};
 
 /// `cargo xtask ci`: runs every step, whatever the ones before it say, and fails if any did.
 pub fn ci() -> Result<()> {
@@ -32,6 +32,8 @@ pub fn ci() -> Result<()> {
         cargo(&rustdoc, &[("RUSTDOCFLAGS", "-D warnings")])
     });
     test::run_steps(&mut steps, &[]);
+    // The README's first command: what it claims is checked nowhere else.
+    steps.step("demo", || demo::command().map(|()| Outcome::Passed));
     steps.step("workflows", workflows::check);
     steps.step("deny", deny::check);
     steps.step("advisories", deny::advisories);
