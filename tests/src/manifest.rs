@@ -45,6 +45,8 @@ pub struct Manifest {
     pub aws: Option<String>,
     /// Keys of `[targets.gcp]` beside the usual ones; no Google target when `None`.
     pub gcp: Option<String>,
+    /// Whether it is App Runner that runs it on AWS, in place of ECS.
+    pub app_runner: bool,
 }
 
 impl Manifest {
@@ -65,6 +67,7 @@ impl Manifest {
             managed: None,
             aws: Some(String::new()),
             gcp: Some(String::new()),
+            app_runner: false,
         }
     }
 
@@ -88,8 +91,7 @@ replicas = {replicas}
 
 [services.idp.health]
 path = "/health"
-command = ["CMD", "/app/idp", "healthcheck"]
-interval = "5s"
+{command}interval = "5s"
 timeout = "2s"
 
 [services.idp.env]
@@ -104,6 +106,11 @@ ISSUER = "https://idp.example.com"
             image = self.image.display(),
             greeting = self.greeting,
             replicas = self.replicas,
+            // App Runner asks over HTTP alone.
+            command = match self.app_runner {
+                true => "",
+                false => "command = [\"CMD\", \"/app/idp\", \"healthcheck\"]\n",
+            },
         );
         for name in &self.extra_secrets {
             let variable = name.to_uppercase().replace('-', "_");
@@ -173,7 +180,7 @@ team = "identity"
                     r#"[targets.aws]
 account = "{ACCOUNT}"
 region = "{REGION}"
-cluster = "default"
+{runtime}
 subnets = [{subnets}]
 security_groups = ["{group}"]
 execution_role = "idp-execution"
@@ -181,6 +188,10 @@ task_role = "idp-task"
 {more}
 {secrets}
 "#,
+                    runtime = match self.app_runner {
+                        true => "runtime = \"app-runner\"\naccess_role = \"idp-access\"",
+                        false => "cluster = \"default\"",
+                    },
                     subnets = self.subnets(),
                     secrets = self.database_url_from("aws", "IDP_DATABASE_URL_AWS"),
                     group = self.security_group,

@@ -29,6 +29,7 @@ fn a_person_at_a_terminal_works_in_a_task_that_serves() {
     let project = that_takes_commands(&prepared);
     a_shell_is_at_the_persons_terminal(&project);
     a_command_ends_with_its_own_code(&project);
+    a_terminal_without_a_size_is_one_too(&project);
     without_a_terminal_the_output_is_the_commands_and_nothing_else(&project);
 }
 
@@ -139,6 +140,15 @@ fn a_command_ends_with_its_own_code(project: &Project) {
     let (code, shown) = terminal.finish();
     assert_eq!(code, 3, "{shown}");
     assert!(shown.contains("so\r\n"), "{shown}");
+}
+
+/// As some jobs and serial lines have them: 0 columns, 0 rows.
+fn a_terminal_without_a_size_is_one_too(project: &Project) {
+    let line = "\"$DEPLOYER\" status && exec \"$DEPLOYER\" exec idp -- sh -c 'echo fine; exit 4'";
+    let terminal = Terminal::start(&project.deployer, line, (0, 0));
+    let (code, shown) = terminal.finish();
+    assert_eq!(code, 4, "{shown}");
+    assert!(shown.contains("fine\r\n"), "{shown}");
 }
 
 fn without_a_terminal_the_output_is_the_commands_and_nothing_else(project: &Project) {
