@@ -163,6 +163,11 @@ const ONLY: &[(&str, &str, &str)] = &[
     ),
     (
         "aws",
+        "runtime/service/agents.rs",
+        "instances of Cloud Run take no commands",
+    ),
+    (
+        "aws",
         "runtime/service/kind.rs",
         "Google's stands in mod.rs",
     ),
