@@ -23,6 +23,8 @@ pub struct Manifest {
     pub greeting: String,
     /// Whether there is a migration.
     pub migrates: bool,
+    /// Whether it is run by ECS Exec, in a task that waits for it.
+    pub migrates_by_exec: bool,
     /// How long a migration may take. Cloud Run ends it then, in the sandbox's time.
     pub migration_timeout: String,
     /// A regular expression that the health path must answer with, beside what is asked of every
@@ -57,6 +59,7 @@ impl Manifest {
             image,
             greeting: "hello".to_owned(),
             migrates: true,
+            migrates_by_exec: false,
             migration_timeout: "5m".to_owned(),
             promise: None,
             extra_secrets: Vec::new(),
@@ -126,10 +129,14 @@ ISSUER = "https://idp.example.com"
             );
         }
         if self.migrates {
+            let program = match self.migrates_by_exec {
+                true => "mode = \"exec\"\ncommand = [\"/app/idp\", \"migrate\"]",
+                false => "command = [\"migrate\"]",
+            };
             line(
                 &mut text,
                 &format!(
-                    "\n[services.idp.migrate]\ncommand = [\"migrate\"]\ntimeout = \"{}\"",
+                    "\n[services.idp.migrate]\n{program}\ntimeout = \"{}\"",
                     self.migration_timeout
                 ),
             );

@@ -67,11 +67,16 @@ impl Sandbox {
 
     /// The sandbox that the tests of one file share through `shared`; started by the first one.
     pub fn shared(shared: &Shared, prepared: &Prepared) -> Arc<Self> {
+        Self::shared_with(shared, prepared, &[])
+    }
+
+    /// The same, started as [`Sandbox::start_with`] does.
+    pub fn shared_with(shared: &Shared, prepared: &Prepared, arguments: &[&str]) -> Arc<Self> {
         let mut shared = shared.lock();
         if let Some(sandbox) = shared.upgrade() {
             return sandbox;
         }
-        let sandbox = Arc::new(Self::start(prepared));
+        let sandbox = Arc::new(Self::start_with(prepared, arguments));
         *shared = Arc::downgrade(&sandbox);
         sandbox
     }
@@ -118,13 +123,24 @@ impl Sandbox {
         sent.unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 
-    /// How often the faults in force have fired.
-    pub fn disturbed(&self) -> u64 {
-        let url = format!("{}/_sandbox/status", self.aws_url());
+    /// Everything that both clouds hold, as they keep it.
+    pub fn dump(&self) -> Value {
+        self.control_says("dump")
+    }
+
+    fn control_says(&self, what: &str) -> Value {
+        let url = format!("{}/_sandbox/{what}", self.aws_url());
         let get = ureq::get(&url).header("authorization", self.control());
         let mut answer = get.call().expect("the sandbox answers");
-        let status = answer.body_mut().read_to_string().expect("text");
-        let status: Value = serde_json::from_str(&status).expect("JSON");
+        // Larger than what is read of an answer by itself.
+        let body = answer.body_mut().with_config().limit(u64::MAX);
+        let said = body.read_to_string().expect("text");
+        serde_json::from_str(&said).expect("JSON")
+    }
+
+    /// How often the faults in force have fired.
+    pub fn disturbed(&self) -> u64 {
+        let status = self.control_says("status");
         let rules = status.pointer("/faults/rules").and_then(Value::as_array);
         let fired = rules
             .into_iter()

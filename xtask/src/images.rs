@@ -21,7 +21,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const STATIC: &str = r#"-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom""#;
 
 /// The programs of this machine that one image has, for people who look into a container.
-const SHELL: [&str; 5] = ["sh", "cat", "sleep", "stty", "tty"];
+const SHELL: [&str; 6] = ["sh", "cat", "mkdir", "sleep", "stty", "tty"];
 
 /// When the packing changes, so do the images.
 const RECIPE: [&str; 2] = [include_str!("images.rs"), include_str!("oci_layout.rs")];

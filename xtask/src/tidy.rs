@@ -33,6 +33,11 @@ const ONLY: &[(&str, &str, &str)] = &[
         "lines of Cloud Run say of which revision they are",
     ),
     ("aws", "app_runner/scaling.rs", "Google has one runtime"),
+    (
+        "aws",
+        "app_runner/served.rs",
+        "Cloud Run says which revision serves",
+    ),
     ("aws", "app_runner/service.rs", "Google has one runtime"),
     ("aws", "app_runner/shape.rs", "Google has one runtime"),
     (
@@ -160,6 +165,11 @@ const ONLY: &[(&str, &str, &str)] = &[
         "aws",
         "runtime/family.rs",
         "Cloud Run has no task definitions",
+    ),
+    (
+        "aws",
+        "runtime/service/agents.rs",
+        "instances of Cloud Run take no commands",
     ),
     (
         "aws",

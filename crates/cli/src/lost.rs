@@ -95,6 +95,7 @@ pub fn named(place: &Place) -> Inventory {
         held: BTreeSet::new(),
         dns: place.dns_elsewhere(),
         gates: BTreeMap::new(),
+        releases: BTreeMap::new(),
     };
     let declared = compose::declare(&mut graph, place.cloud.as_ref(), &place.env, &given);
     let mut inventory = Inventory::default();

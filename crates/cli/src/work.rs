@@ -221,6 +221,12 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         if let Part::CodeOf(services) = &wish.part {
             for service in services {
                 given.births.extend(births(place, service).await?);
+                if let Some(spec) = env.services.get(service)
+                    && !place.cloud.services().revisions_pin_secrets(&spec.name)
+                {
+                    let releases = place.ledger.releases(service).await?;
+                    given.releases.insert(service.clone(), releases);
+                }
             }
         }
         let first = graph.len();
@@ -548,6 +554,7 @@ fn given(
             .collect(),
         dns: place.dns_elsewhere(),
         gates: BTreeMap::new(),
+        releases: BTreeMap::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::capability::{
 use crate::error::Result;
 use crate::gate::{Checks, HoldsBack};
 use crate::graph::{Graph, Output, Value};
-use crate::ledger::{Inventory, Stays, staying};
+use crate::ledger::{Inventory, Release, Stays, staying};
 use crate::node::Node;
 use crate::plan::Orphan;
 use crate::redeploy::Redeploy;
@@ -42,6 +42,9 @@ pub struct Given {
     pub dns: BTreeMap<String, Arc<dyn Dns>>,
     /// Asks the candidates of a service, by the manifest's names, where its roll-out has a gate.
     pub gates: BTreeMap<String, Arc<dyn Checks>>,
+    /// The releases of the services whose code alone is declared, oldest first, by the manifest's
+    /// names, where the cloud keeps no revisions: what serves may be known by them alone.
+    pub releases: BTreeMap<String, Vec<Release>>,
 }
 
 /// Which part of an environment is declared.
@@ -257,6 +260,11 @@ fn declare_service(
             HoldsBack::Candidates => given.gates.get(&service.key).cloned(),
             HoldsBack::Nothing(_) => None,
         },
+        releases: given
+            .releases
+            .get(&service.key)
+            .cloned()
+            .unwrap_or_default(),
     };
     let outputs = provider.service(graph, service, &inputs, scope);
     let record = match (&service.record, scope) {

@@ -95,9 +95,7 @@ pub fn settled(serving: Serving, releases: &[Release]) -> Serving {
         let described = described.as_ref();
         described.is_some_and(|described| same_revision(described, &it.revision))
     };
-    let mut served = releases.iter().rev().filter(|it| !is_of(it, failed));
-    let last = served.next();
-    let Some(last) = last.filter(|it| is_described(it) || !is_before(it, failed)) else {
+    let Some(last) = served_before(failed, described.as_ref(), releases) else {
         return Serving {
             wanted: None,
             images: BTreeMap::new(),
@@ -126,6 +124,20 @@ pub fn settled(serving: Serving, releases: &[Release]) -> Serving {
         put_back: None,
         ..serving
     }
+}
+
+/// The release that a deployment served which came before one that failed: the cloud put it back,
+/// whatever revision it describes. `None` where no release says what served, as another hand
+/// deployed after them. `releases` are the service's, oldest first.
+pub fn served_before<'a>(
+    failed: PutBack,
+    described: Option<&Revision>,
+    releases: &'a [Release],
+) -> Option<&'a Release> {
+    let mut served = releases.iter().rev().filter(|it| !is_of(it, failed));
+    let last = served.next()?;
+    let is_described = described.is_some_and(|it| same_revision(it, &last.revision));
+    (is_described || !is_before(last, failed)).then_some(last)
 }
 
 /// Whether a release was recorded for the deployment that failed: that of a detached run, which

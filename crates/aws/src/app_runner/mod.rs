@@ -18,6 +18,7 @@ pub(crate) mod operate;
 mod operations;
 mod printed;
 pub(crate) mod scaling;
+mod served;
 pub(crate) mod service;
 mod shape;
 pub(crate) mod vpc_connector;
@@ -111,6 +112,7 @@ impl Declaration<'_> {
                 url: outputs.url.clone(),
                 known_url: self.service.url.clone(),
                 redeploy: self.inputs.redeploy.clone(),
+                releases: self.inputs.releases.clone(),
             }
         });
         if self.scope == Scope::Whole {

@@ -14,14 +14,14 @@ use deployer_core::spec::{PATIENCE, ServiceSpec};
 use jiff::Timestamp;
 
 use super::calls;
-use super::described::{REVISION, configuration_of, image_of, noted, revision_of, secret_of};
+use super::described::{REVISION, image_of, revision_of};
 use super::operations;
+use super::served;
 use super::service::until_serves;
-use super::shape::{Roles, Shape};
+use super::shape::{Shape, Versions};
 use super::url_of;
 use crate::client::Clients;
 use crate::error::Told;
-use crate::ground::{AccessRole, Ground, role_arn};
 use crate::secret_store;
 use crate::tags::Tags;
 
@@ -134,32 +134,6 @@ pub(crate) async fn owner_tags(clients: &Clients, name: &str) -> Result<Option<T
         .map(Some)
 }
 
-/// The secret that a variable of a service holds, in the version that its last deployment started
-/// with. `None` where it holds none, or nothing was noted.
-///
-/// Errors: not found, when there is no such service.
-pub(crate) async fn started_with(
-    clients: &Clients,
-    name: &str,
-    variable: &str,
-) -> Result<Option<SecretVersion>> {
-    let service = calls::seen(clients, name).await?;
-    let service = service.ok_or_else(|| calls::absent(name))?;
-    let configuration = configuration_of(&service);
-    let secrets = configuration.and_then(|it| it.runtime_environment_secrets());
-    let reference = secrets.and_then(|secrets| secrets.get(variable));
-    let version = configuration
-        .map(noted)
-        .unwrap_or_default()
-        .remove(variable);
-    Ok(reference
-        .zip(version)
-        .map(|(reference, version)| SecretVersion {
-            secret: secret_of(reference),
-            version,
-        }))
-}
-
 /// See [`deployer_core::capability::Services::activate`]: there is no revision to go back to, so
 /// the configuration is made again of what the release recorded. Secrets are read when instances
 /// start: all have their current values, whatever the release started with. Size, network and
@@ -173,21 +147,14 @@ pub(crate) async fn activate(
     let recorded = activation.recorded.as_deref().ok_or_else(|| {
         Error::internal("a release of App Runner was to serve again, and nothing was recorded")
     })?;
-    let section = &clients.section;
-    let asked = section.on_app_runner(name);
-    let asked = asked.ok_or_else(|| Error::internal("App Runner does not run this service"))?;
-    let roles = Roles {
-        access: Value::Given(AccessRole(role_arn(section, &asked.access_role))),
-        instance: Ground::given(section).roles.task,
-    };
     let found = calls::seen(clients, name).await?;
     let mut service = found.ok_or_else(|| calls::absent(name))?;
     if service.status() == &ServiceStatus::Paused {
         service = calls::resume(clients, &service, watch).await?.service;
     }
     let versions = current(clients, recorded, &activation.follow).await?;
-    let image = Value::Given(recorded.image.clone());
-    let shape = Shape::new(&recorded.spec, roles, image, versions);
+    let of = (recorded.image.clone(), versions);
+    let shape = served::shape_of(clients, name, &recorded.spec, of)?;
     if service.status() == &ServiceStatus::Running && says(&shape, &service) {
         let latest = calls::operations(clients, &service).await;
         let latest = latest.told(|| format!("list the operations of service `{name}`"))?;
@@ -223,7 +190,7 @@ async fn current(
     clients: &Clients,
     recorded: &RecordedRelease,
     follow: &BTreeMap<String, SecretVersion>,
-) -> Result<BTreeMap<String, Value<SecretVersion>>> {
+) -> Result<Versions> {
     let mut versions = BTreeMap::new();
     for (variable, used) in &recorded.spec.secrets {
         if versions.contains_key(&used.secret) {

@@ -14,6 +14,7 @@ use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::kind::{Refused, read_or_sort};
+use deployer_core::ledger::Release;
 use deployer_core::migration::Migrated;
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Effect, Ready, Resource, Undone, Watch};
@@ -24,6 +25,7 @@ use deployer_core::wait::{Look, Pace, Readiness, poll};
 use super::calls::{self, Begun, ROLE_UNKNOWN_YET, SETTLING, UNKNOWN_ROLE, absent};
 use super::described::{AROUND, CREATE_FAILED, fields_of, image_of, revision_of};
 use super::operations::{self, Ours};
+use super::served::as_it_serves;
 use super::shape::{Around, Shape, with_image};
 use super::{autopsy, hints, kind, url_of};
 use crate::error::{Told, incomplete};
@@ -60,12 +62,18 @@ pub(crate) struct Service {
     pub(super) known_url: Option<String>,
     /// The new roll-out of what serves that is asked for.
     pub(super) redeploy: Option<Redeploy>,
+    /// Those of the ledger, oldest first, in a code-only deployment: it leaves as it is what
+    /// serves, which may be another configuration than App Runner describes.
+    pub(super) releases: Vec<Release>,
 }
 
 /// A service as App Runner has it, and what this run began there.
 #[derive(Clone, Debug)]
 pub(crate) struct Actual {
+    /// In a code-only deployment as it serves.
     pub(super) service: SdkService,
+    /// Whether that is another configuration than is described, made of a release.
+    remade: bool,
     pub(super) tags: Tags,
     operation: Ours,
     /// How its last deployment failed, when it was found so.
@@ -79,6 +87,7 @@ impl Actual {
         let busy = calls::is_busy(&service);
         Self {
             service,
+            remade: false,
             tags,
             operation: Ours::Newest,
             failed: operations::failed(latest).filter(|_| !busy),
@@ -93,6 +102,7 @@ impl Actual {
         };
         Self {
             service: begun.service,
+            remade: false,
             tags,
             operation: begun.operation,
             failed: None,
@@ -136,11 +146,8 @@ impl Service {
             return Ok(None);
         };
         let latest = match service.status() {
-            ServiceStatus::OperationInProgress | ServiceStatus::Running => {
-                calls::operations(&self.clients, &service).await?
-            }
-            // Its last deployment says whether the one that is asked for was made.
-            ServiceStatus::Paused if self.redeploy.is_some() => {
+            // Of what is paused the last deployment says what is resumed.
+            ServiceStatus::OperationInProgress | ServiceStatus::Running | ServiceStatus::Paused => {
                 calls::operations(&self.clients, &service).await?
             }
             _ => Vec::new(),
@@ -148,6 +155,28 @@ impl Service {
         let going = calls::is_busy(&service) && operations::is_going(&latest);
         let tags = self.tags_of(&service).await?;
         Ok(Some((Actual::read(service, tags, &latest), going)))
+    }
+
+    /// The same as it serves, where that is what a code-only deployment changes the image of.
+    ///
+    /// Errors: those of [`as_it_serves`].
+    async fn serving(&self, there: Actual) -> Result<Actual> {
+        if self.scope == Scope::Whole {
+            return Ok(there);
+        }
+        let latest = self.latest(&there.service).await?;
+        let served = as_it_serves(&self.clients, there.service, &latest, &self.releases);
+        let (service, remade) = served?;
+        Ok(Actual {
+            service,
+            remade,
+            ..there
+        })
+    }
+
+    async fn latest(&self, service: &SdkService) -> Result<Vec<OperationSummary>> {
+        let latest = calls::operations(&self.clients, service).await;
+        latest.told(|| format!("list the operations of service `{}`", self.name()))
     }
 
     /// What differs but for its tags.
@@ -257,8 +286,16 @@ impl Service {
     async fn whole(&self, there: &Actual) -> Result<UpdateServiceFluentBuilder> {
         let service = Some(&there.service);
         let Some(around) = &self.around else {
-            let source = with_image(&there.service, &self.shape.image.settled()?)?;
-            return Ok(self.call(there).source_configuration(source));
+            let served = &there.service;
+            let source = with_image(served, &self.shape.image.settled()?)?;
+            let call = self.call(there).source_configuration(source);
+            return Ok(match there.remade {
+                // What is not said stays as it is described, which did not serve.
+                true => call
+                    .set_instance_configuration(served.instance_configuration.clone())
+                    .set_health_check_configuration(served.health_check_configuration.clone()),
+                false => call,
+            });
         };
         Ok(self
             .call(there)
@@ -279,8 +316,7 @@ impl Service {
 
     /// Looks once how the operation stands.
     async fn look(&self, service: &SdkService, ours: &Ours, as_wanted: bool) -> Result<Readiness> {
-        let latest = calls::operations(&self.clients, service).await;
-        let latest = latest.told(|| format!("list the operations of service `{}`", self.name()))?;
+        let latest = self.latest(service).await?;
         Ok(operations::judge(service, &latest, ours, as_wanted))
     }
 }
@@ -336,6 +372,9 @@ impl Resource for Service {
             }
         }
         match image_of(&there.service) {
+            Some(_) if there.failed.is_some() || calls::is_busy(&there.service) => {
+                Ok(Reading::Present(self.serving(there).await?))
+            }
             Some(_) => Ok(Reading::Present(there)),
             None => Err(hints::built_from_source(self.name())),
         }
@@ -447,15 +486,19 @@ impl Resource for Service {
         if there.service.status() == &ServiceStatus::Paused {
             let resumed = calls::resume(&self.clients, &there.service, watch).await?;
             now = Actual {
-                // Resuming runs again what was paused: that is no deployment.
+                // Resuming runs again what was paused: that is no deployment, and what was put back
+                // before is what it runs.
                 deployed: there.deployed.clone(),
+                failed: there.failed.clone(),
                 ..Actual::begun(resumed, tags.clone())
             };
+            now = self.serving(now).await?;
         } else if calls::is_busy(&there.service) {
             // Whatever it makes of the service is compared, not what is there in the middle of it.
             let arn = there.service.service_arn();
             let free = calls::until_free(&self.clients, arn, self.name(), watch).await?;
             now.service = free.ok_or_else(|| absent(self.name()))?;
+            now = self.serving(now).await?;
         }
         let changes = self.differences(&now);
         if changes.is_empty() {
@@ -529,6 +572,7 @@ impl Resource for Service {
         };
         let actual = Actual {
             service,
+            remade: false,
             ..there.clone()
         };
         let as_wanted = !self.differs(&actual);
@@ -563,8 +607,7 @@ impl Service {
     /// What is not put back: a deployment had failed before this run, and what was described then
     /// may be what failed.
     async fn leave(&self, service: &SdkService) -> Result<Undone> {
-        let latest = calls::operations(&self.clients, service).await;
-        let latest = latest.told(|| format!("list the operations of service `{}`", self.name()))?;
+        let latest = self.latest(service).await?;
         Ok(match operations::failed(&latest) {
             Some(how) => Undone::Stays(format!("{how}: what served before it serves")),
             None => Undone::Lost(

@@ -22,6 +22,9 @@ use crate::error::incomplete;
 use crate::ground::{AccessRole, ConnectorName, TaskRole};
 use crate::names::SECRETS_NOTE;
 
+/// The versions of secrets, by the manifest's names.
+pub(super) type Versions = BTreeMap<String, Value<SecretVersion>>;
+
 /// What a service is to say.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
@@ -31,8 +34,7 @@ pub(super) struct Shape {
     pub(super) command: Option<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) secrets: BTreeMap<String, SecretUse>,
-    /// By the manifest's names.
-    pub(super) versions: BTreeMap<String, Value<SecretVersion>>,
+    pub(super) versions: Versions,
     /// 1,024 units to a CPU.
     pub(super) cpu: u32,
     /// In MiB.
@@ -67,7 +69,7 @@ impl Shape {
         service: &ServiceSpec,
         roles: Roles,
         image: Value<ImageRef>,
-        versions: BTreeMap<String, Value<SecretVersion>>,
+        versions: Versions,
     ) -> Self {
         Self {
             image,

@@ -3,16 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use aws_sdk_ecs::types::TaskDefinition;
 use deployer_core::capability::{Birth, Scope, SecretVersion, ServiceInputs};
 use deployer_core::error::Result;
 use deployer_core::fields::Fields;
 use deployer_core::graph::{Inputs, Value};
+use deployer_core::kind::seen;
 use deployer_core::migration::{Identity, Whose};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 
+use super::family::read_definition;
 use super::task_definition::{WithTags, describe_revision};
 use super::{Names, definition, definition_read, lookup, service_calls};
-use crate::app_runner;
 use crate::client::Clients;
 
 /// The kind of a migration's node.
@@ -33,11 +35,11 @@ enum Named {
     Not,
     /// A secret of the manifest, in the version that the new task definition pins.
     Secret(Value<SecretVersion>),
-    /// Whatever the service pins now.
+    /// Whatever the service pins now; of one on App Runner, which pins nothing, its migration.
     Running(Running),
 }
 
-/// What a service pins in one of its variables.
+/// What a service, or its migration, pins in one of its variables.
 struct Running {
     clients: Arc<Clients>,
     names: Names,
@@ -83,9 +85,8 @@ impl Running {
     async fn look(&self) -> Result<()> {
         let name = &self.names.service;
         if self.clients.section.on_app_runner(name).is_some() {
-            let noted = app_runner::operate::started_with(&self.clients, name, &self.variable);
-            let noted = Some(noted.await?);
-            *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = noted;
+            let pinned = Some(self.of_its_tasks().await?);
+            *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = pinned;
             return Ok(());
         }
         let service = lookup::describe(&self.clients, name, WithTags::No)
@@ -93,11 +94,26 @@ impl Running {
             .ok_or_else(|| service_calls::absent(name))?;
         let arn = service.task_definition().unwrap_or_default();
         let running = describe_revision(&self.clients, arn).await?;
-        let pinned = definition_read::container_of(&running, &self.names.container)
-            .and_then(|container| definition_read::secret_of(container, &self.variable))
-            .and_then(definition::pinned);
+        let pinned = self.pinned_by(&running);
         *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = Some(pinned);
         Ok(())
+    }
+
+    /// What the migration's own tasks pin, where App Runner runs the service: a code-only
+    /// deployment leaves them on the database of the last whole apply. What the service itself
+    /// noted does not say it: after an update that failed App Runner may describe what never
+    /// served, or what was put back, and neither is what the tasks run on.
+    async fn of_its_tasks(&self) -> Result<Option<SecretVersion>> {
+        let family = self.names.of_migration().family;
+        let latest = read_definition(&self.clients, &family, WithTags::No).await?;
+        let latest = seen(latest, &format!("task definition `{family}`"))?;
+        Ok(latest.and_then(|latest| self.pinned_by(&latest.definition)))
+    }
+
+    fn pinned_by(&self, tasks: &TaskDefinition) -> Option<SecretVersion> {
+        definition_read::container_of(tasks, &self.names.container)
+            .and_then(|container| definition_read::secret_of(container, &self.variable))
+            .and_then(definition::pinned)
     }
 
     fn known(&self) -> Option<Option<SecretVersion>> {

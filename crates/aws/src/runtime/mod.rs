@@ -631,7 +631,8 @@ impl Declaration<'_> {
             migrated: inputs.pass(migrated),
             revision: outputs.revision.clone(),
             redeploy: self.inputs.redeploy.clone(),
-            forced: Mutex::default(),
+            begun: Mutex::default(),
+            without_agent: Mutex::default(),
         });
         outputs
     }

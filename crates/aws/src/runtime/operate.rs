@@ -225,7 +225,12 @@ pub(super) async fn until_serves(
         if begun.is_some_and(|it| rollout::lags(&seen, it)) {
             return Ok(Look::NotYet(rollout::LAGGING.into()));
         }
-        match judge.look(&seen, until.wanted, clock.elapsed()) {
+        let ours = begun.and_then(rollout::newest);
+        let judged = match rollout::taken_back(&seen, ours, until.wanted) {
+            Some(why) => Readiness::RolledBack(why.to_owned()),
+            None => judge.look(&seen, until.wanted, clock.elapsed()),
+        };
+        match judged {
             Readiness::Ready => Ok(Look::Found(())),
             Readiness::Pending(why) => {
                 watch.note(&why);

@@ -211,6 +211,23 @@ pub(crate) fn went_back(service: &Service) -> Option<&str> {
     events.find(|words| words.contains(id))
 }
 
+/// Why ECS went back from the deployment of the id `begun` to another one of the task definition
+/// that is wanted: that this serves does not tell that ours failed. `None` where it did not.
+///
+/// Whatever makes a deployment of the same task definition can be taken back so: a forced one, and
+/// one of another network or load balancer. "When a service deployment fails, the service is rolled
+/// back to the last deployment that completed successfully" (DeploymentCircuitBreaker, Amazon ECS
+/// API Reference).
+pub(crate) fn taken_back<'a>(
+    service: &'a Service,
+    begun: Option<&str>,
+    wanted: &str,
+) -> Option<&'a str> {
+    let another = begun.is_some() && newest(service) != begun;
+    let same = service.task_definition() == Some(wanted);
+    went_back(service).filter(|_| another && same)
+}
+
 fn progress(service: &Service, primary: &Deployment, asked: Asked) -> Readiness {
     let old: i32 = service
         .deployments()
@@ -471,6 +488,21 @@ mod tests {
             why.contains("idp:1") && why.contains("FAILED because"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn a_deployment_of_what_serves_that_is_taken_back_is_told_by_its_id() {
+        let mut back = complete(vec![event(150, "rolling back to deployment ecs-svc/1.")]);
+        let why = |service: &Service, begun| taken_back(service, begun, NEW).map(str::to_owned);
+        assert_eq!(judge(&back, NEW, TWO), Readiness::Ready, "it serves");
+        let told = why(&back, Some("ecs-svc/2")).expect("ours is not what serves");
+        assert!(told.contains("rolling back"), "{told}");
+        // What was gone back to before is what this one looks at.
+        assert_eq!(why(&back, Some("ecs-svc/1")), None);
+        assert_eq!(why(&back, None), None);
+        // Somebody's newer one took the place of ours.
+        back.events = Some(vec![event(150, "has started 2 tasks: (task a).")]);
+        assert_eq!(why(&back, Some("ecs-svc/2")), None);
     }
 
     #[test]

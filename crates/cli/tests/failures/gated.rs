@@ -20,6 +20,8 @@ crate::tests! {
     a_candidate_that_fails_its_checks_gets_no_traffic => fails,
     a_candidate_that_passes_costs_one_update_more_and_no_checks_cost_none => counted,
     a_candidate_that_fails_is_undone_by_the_same_words => undone,
+    going_back_to_what_serves_past_a_candidate_that_failed_makes_no_revision => gone_back,
+    a_service_that_a_rollback_pinned_is_left_there_where_the_manifest_follows => followed,
     a_rollback_asks_no_candidate_and_leaves_no_tag => rolled_back,
     a_gated_roll_out_that_is_killed_anywhere_ends_in_the_same_place => killed,
     a_gated_roll_out_survives_every_lost_reply => replies_lost,
@@ -33,7 +35,11 @@ crate::tests! {
 
 const VERIFIED: &[&str] = &["apply", "--yes"];
 const UNDO: &[&str] = &["apply", "--yes", "--on-failure", "undo"];
+const PLAN: &[&str] = &["plan", "--detailed-exitcode"];
 const TAG: &str = "dpl-gate";
+/// The migration is of the image that is asked for.
+const JOB: &str = "run.projects.locations.jobs.patch";
+const GET_REVISION: &str = "run.projects.locations.services.revisions.get";
 const PATCH: &str = "run.projects.locations.services.patch";
 
 /// What the manifest asks of the service, and what answers at its name and in the place of the
@@ -218,6 +224,69 @@ async fn undone(stage: &Stage) {
     assert!(!is_tagged(stage).await);
     apps.second_greets_with(200);
     run(stage, VERIFIED, "gcp", Exit::Success).await;
+    all_is_well(stage).await;
+}
+
+/// The traffic leads to what serves already: nothing is made, moved or asked. What comes next is a
+/// candidate as ever.
+async fn gone_back(stage: &Stage) {
+    let apps = Apps::set(stage).await;
+    let idle = |stage: &Stage| {
+        let names = stage.calls.names();
+        names.iter().filter(|it| *it == GET_REVISION).count()
+    };
+    stage.want(&Wanted::FIRST);
+    stage.calls.arm(None);
+    run(stage, PLAN, "gcp", Exit::Success).await;
+    assert_eq!(idle(stage), 0, "what serves is the newest revision");
+    stage.want(&SECOND);
+    apps.second_greets_with(503);
+    run(stage, VERIFIED, "gcp", Exit::VerificationFailed).await;
+    let newest = read(stage).await["latestCreatedRevision"].clone();
+    stage.want(&Wanted::FIRST);
+    for left_to_do in [&[JOB][..], &[]] {
+        stage.calls.arm(None);
+        run(stage, VERIFIED, "gcp", Exit::Success).await;
+        assert_eq!(stage.calls.writes(), left_to_do);
+        run(stage, PLAN, "gcp", Exit::Success).await;
+    }
+    assert_serves(stage, "gcp", 1).await;
+    assert_eq!(read(stage).await["latestCreatedRevision"], newest);
+    let status = document(stage, &["status"], "gcp", Exit::Success).await;
+    assert_eq!(status[0]["release"]["number"], 1, "{status:#}");
+    // The next candidate is asked beside it as ever.
+    let greeting = "a third one";
+    let (mut third, asked) = (SECOND, apps.second.asked().len());
+    third.greeting = greeting;
+    stage.want(&third);
+    run(stage, VERIFIED, "gcp", Exit::VerificationFailed).await;
+    assert!(apps.second.asked().len() > asked);
+    assert_serves(stage, "gcp", 1).await;
+    // The candidate that is asked for is asked again, though what serves is there.
+    let newest = read(stage).await["latestCreatedRevision"].clone();
+    apps.second_greets_with(200);
+    run(stage, VERIFIED, "gcp", Exit::Success).await;
+    assert_eq!(read(stage).await["latestCreatedRevision"], newest);
+    all_is_well(stage).await;
+}
+
+/// The manifest goes back to what a rollback made serve: that is so already.
+async fn followed(stage: &Stage) {
+    let _apps = Apps::set(stage).await;
+    run(stage, VERIFIED, "gcp", Exit::Success).await;
+    run(stage, &["rollback", "--yes"], "gcp", Exit::Success).await;
+    let newest = read(stage).await["latestCreatedRevision"].clone();
+    stage.want(&Wanted::FIRST);
+    stage.calls.arm(None);
+    run(stage, VERIFIED, "gcp", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), [JOB]);
+    run(stage, PLAN, "gcp", Exit::Success).await;
+    assert_eq!(read(stage).await["latestCreatedRevision"], newest);
+    assert_serves(stage, "gcp", 1).await;
+    // The next version serves as the newest one again.
+    stage.want(&SECOND);
+    let again = [VERIFIED, &["--release-hold"]].concat();
+    run(stage, &again, "gcp", Exit::Success).await;
     all_is_well(stage).await;
 }
 

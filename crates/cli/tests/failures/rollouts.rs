@@ -3,12 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_ecs::types::DeploymentRolloutState;
+use aws_sdk_ecs::types::{DeploymentRolloutState, StopServiceDeploymentStopType};
 use deployer::Exit;
 use deployer_sandbox::runner::{self, Behaviour, Purpose, Started};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::ecs::{NAME, PLAN, SETTLED, ecs};
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, SECOND, assert_serves, clouds, first_serves, json_lines, run, says, unhealthy};
 
@@ -19,7 +20,13 @@ crate::tests! {
     tasks_that_die_after_a_completed_deployment_are_no_success => tasks_die_later,
     instances_that_cloud_run_replaces_are_its_own_affair => instances_die_later,
     a_roll_out_that_goes_well_is_in_progress => in_progress,
+    a_setting_that_ecs_takes_back_with_its_deployment_is_no_success => taken_back,
+    a_deployment_of_what_serves_that_fails_again_is_no_success => forced_again,
+    who_waits_for_another_runs_deployment_is_told_that_it_was_taken_back => waited_for,
 }
+
+const OVERLAY: &str = "deployer.test.toml";
+const TAKES_COMMANDS: &str = "[targets.aws.services.idp]\nenable_execute_command = true\n";
 
 async fn never_healthy(stage: &Stage) {
     first_serves(stage).await;
@@ -245,5 +252,96 @@ async fn instances_die_later(stage: &Stage) {
     says(&said, &["state      ready"]);
     stage.calls.arm(None);
     run(stage, APPLY, "gcp", Exit::Success).await;
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
+}
+
+fn usual(started: &Started) -> Behaviour {
+    Behaviour::usual(started.purpose)
+}
+
+/// Whether each task that serves takes commands.
+async fn take_commands(stage: &Stage) -> bool {
+    let ecs = ecs(stage).await;
+    let listed = ecs.list_tasks().service_name(NAME).send().await;
+    let tasks = listed.expect("an answer").task_arns;
+    let described = ecs.describe_tasks().set_tasks(tasks).send().await;
+    let described = described.expect("an answer");
+    let mut tasks = described.tasks().iter();
+    tasks.all(|task| task.enable_execute_command())
+}
+
+/// The task definition of before serves before and after: that is not what was asked for. What
+/// differs still is said, and made by the next apply.
+async fn taken_back(stage: &Stage) {
+    first_serves(stage).await;
+    let mut overlays = String::new();
+    for (overlay, field) in [
+        (TAKES_COMMANDS, "execute_command"),
+        (
+            "[targets.aws]\nassign_public_ip = true\n",
+            "assign_public_ip",
+        ),
+    ] {
+        stage.behave(unhealthy);
+        overlays.push_str(overlay);
+        stage.file(OVERLAY, &overlays);
+        let said = run(stage, APPLY, "aws", Exit::RolledBack).await;
+        says(
+            &said,
+            &[
+                "rolling back to deployment",
+                "still serves r",
+                "cannot read the configuration",
+            ],
+        );
+        assert_serves(stage, "aws", 1).await;
+        stage.behave(usual);
+        stage.time.pass(SETTLED).await;
+        let said = run(stage, PLAN, "aws", Exit::Changes).await;
+        says(&said, &[field]);
+        run(stage, APPLY, "aws", Exit::Success).await;
+        run(stage, PLAN, "aws", Exit::Success).await;
+        assert!(take_commands(stage).await);
+    }
+}
+
+/// Another hand's deployment of what serves failed, and was stopped without going back: it is
+/// tried again, and taken back.
+async fn forced_again(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(unhealthy);
+    let ecs = ecs(stage).await;
+    let forced = ecs.update_service().service(NAME);
+    let forced = forced.force_new_deployment(true).send().await;
+    forced.expect("it is begun");
+    stage.time.pass(Duration::from_secs(2)).await;
+    let begun = ecs.list_service_deployments().service(NAME).send().await;
+    let begun = begun.expect("an answer");
+    let begun = begun.service_deployments()[0].service_deployment_arn();
+    let stop = ecs.stop_service_deployment();
+    let stop = stop.set_service_deployment_arn(begun.map(str::to_owned));
+    let stopped = stop.stop_type(StopServiceDeploymentStopType::Abort).send();
+    stopped.await.expect("it is stopped");
+    let said = run(stage, PLAN, "aws", Exit::Changes).await;
+    says(&said, &["rollout: failed"]);
+    let said = run(stage, APPLY, "aws", Exit::RolledBack).await;
+    says(&said, &["rolling back to deployment", "still serves r1"]);
+    stage.behave(usual);
+    stage.time.pass(SETTLED).await;
+    // What serves is what is asked for, and nothing of it failed.
+    assert_serves(stage, "aws", 1).await;
+    run(stage, APPLY, "aws", Exit::Success).await;
+    run(stage, PLAN, "aws", Exit::Success).await;
+}
+
+async fn waited_for(stage: &Stage) {
+    first_serves(stage).await;
+    stage.behave(unhealthy);
+    stage.file(OVERLAY, TAKES_COMMANDS);
+    let detached = [APPLY, &["--detach"]].concat();
+    run(stage, &detached, "aws", Exit::Success).await;
+    stage.calls.arm(None);
+    let said = run(stage, APPLY, "aws", Exit::RolledBack).await;
+    says(&said, &["rolling back to deployment"]);
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
 }

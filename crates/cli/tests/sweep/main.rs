@@ -16,6 +16,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
+mod asked;
 #[path = "../failures/clouds.rs"]
 #[expect(dead_code, reason = "other tests ask more")]
 mod clouds;
@@ -25,6 +26,9 @@ mod in_process;
 mod model;
 mod picture;
 mod scenario;
+#[path = "../failures/web.rs"]
+#[expect(dead_code, reason = "other tests ask more")]
+mod web;
 
 use std::collections::VecDeque;
 use std::num::NonZero;

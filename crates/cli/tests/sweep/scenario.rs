@@ -5,7 +5,9 @@ use std::time::Duration;
 use deployer::Exit;
 use deployer_sandbox::runner::{self, Behaviour, Purpose, Ran, Started};
 use regex_lite::Regex;
+use serde_json::Value;
 
+use crate::asked::Asked;
 use crate::clouds;
 use crate::in_process::calls::Fault;
 use crate::in_process::ledger::Crash;
@@ -37,10 +39,15 @@ pub enum Scenario {
     /// Of a second version that is never healthy.
     RunnerUndo,
     RunnerDestroy,
+    /// A new roll-out of what serves.
+    Redeploy,
+    RunnerRedeploy,
+    /// A second version that is asked on Cloud Run before it gets the traffic.
+    GatedUpdate,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::FirstApply,
         Self::FirstApplyWithData,
         Self::FirstApplyWithKeys,
@@ -56,6 +63,9 @@ impl Scenario {
         Self::RunnerRollback,
         Self::RunnerUndo,
         Self::RunnerDestroy,
+        Self::Redeploy,
+        Self::RunnerRedeploy,
+        Self::GatedUpdate,
     ];
 
     /// Whether its command is tried on one cloud alone, or on both at once with `all`.
@@ -63,6 +73,7 @@ impl Scenario {
         match self {
             Self::FirstApplyWithKeys => cloud == "all",
             _ if self.is_on_app_runner() => cloud == "aws",
+            Self::GatedUpdate => cloud == "gcp",
             Self::UpdateWithMigration | Self::Rollback | Self::Destroy => true,
             _ => cloud != "all",
         }
@@ -76,6 +87,7 @@ impl Scenario {
                 | Self::RunnerRollback
                 | Self::RunnerUndo
                 | Self::RunnerDestroy
+                | Self::RunnerRedeploy
         )
     }
 
@@ -124,7 +136,10 @@ impl Scenario {
             | Self::Anew
             | Self::RunnerUpdate
             | Self::RunnerUndo
-            | Self::RunnerDestroy => vec![first],
+            | Self::RunnerDestroy
+            | Self::Redeploy
+            | Self::RunnerRedeploy
+            | Self::GatedUpdate => vec![first],
             Self::DestroyWithData => vec![data],
         }
     }
@@ -136,7 +151,9 @@ impl Scenario {
             | Self::Destroy
             | Self::Anew
             | Self::RunnerFirstApply
-            | Self::RunnerDestroy => first,
+            | Self::RunnerDestroy
+            | Self::Redeploy
+            | Self::RunnerRedeploy => first,
             Self::FirstApplyWithKeys => Wanted {
                 keys: true,
                 ..first
@@ -145,7 +162,7 @@ impl Scenario {
                 data: true,
                 ..first
             },
-            Self::UpdateWithMigration | Self::Undo | Self::RunnerUndo => SECOND,
+            Self::UpdateWithMigration | Self::Undo | Self::RunnerUndo | Self::GatedUpdate => SECOND,
             Self::RunnerUpdate => Wanted {
                 replicas: 2,
                 ..SECOND
@@ -168,11 +185,26 @@ impl Scenario {
             | Self::RunnerFirstApply
             | Self::RunnerUpdate => APPLY,
             Self::Undo | Self::RunnerUndo => UNDO,
+            Self::Redeploy | Self::RunnerRedeploy => REDEPLOY,
+            Self::GatedUpdate => VERIFIED,
             Self::Rollback | Self::RunnerRollback => &["rollback", "--yes", "--no-verify"],
             Self::Destroy | Self::DestroyWithData | Self::Anew | Self::RunnerDestroy => {
                 &["destroy", "--yes", "--allow-data-loss", "all"]
             }
         }
+    }
+
+    /// What is typed in the end, until nothing is left to do.
+    fn settles(self) -> &'static [&'static str] {
+        match self {
+            // Unasked it would get the traffic.
+            Self::GatedUpdate => VERIFIED,
+            _ => APPLY,
+        }
+    }
+
+    fn is_redeploy(self) -> bool {
+        matches!(self, Self::Redeploy | Self::RunnerRedeploy)
     }
 
     /// How the command ends when nothing disturbs it.
@@ -188,6 +220,8 @@ impl Scenario {
     fn told_alike(self, picture: String) -> String {
         match self {
             Self::Undo | Self::RunnerUndo => {}
+            // Whoever was not told that it was made asks for another one.
+            Self::Redeploy | Self::RunnerRedeploy => {}
             // What was not destroyed is not made anew: that it serves, and that nothing is left to
             // do, is all that is alike.
             Self::Anew => return String::new(),
@@ -202,6 +236,14 @@ impl Scenario {
         }
         let number = Regex::new("(swept-test-idp(\"\\))?[:-])[0-9]+").expect("a pattern");
         let picture = number.replace_all(&picture, "${1}N").into_owned();
+        let picture = match self.is_redeploy() {
+            true => {
+                let release = Regex::new("(?m)^release number [0-9]+").expect("a pattern");
+                let all = release.replace_all(&picture, "release number N");
+                all.into_owned()
+            }
+            false => picture,
+        };
         let mut lines: Vec<&str> = picture.lines().collect();
         lines.sort_unstable();
         lines.dedup_by(|one, other| one == other && !one.starts_with("migration "));
@@ -219,6 +261,8 @@ const THIRD: Wanted = Wanted {
     ..Wanted::FIRST
 };
 const APPLY: &[&str] = &["apply", "--yes", "--no-verify"];
+const VERIFIED: &[&str] = &["apply", "--yes"];
+const REDEPLOY: &[&str] = &["apply", "--redeploy", "idp", "--yes", "--no-verify"];
 const UNDO: &[&str] = &["apply", "--yes", "--no-verify", "--on-failure", "undo"];
 /// A killed process gives no lock back: the next one waits until the lease has ended.
 pub const LEASE_ENDS: Duration = Duration::from_secs(300);
@@ -283,6 +327,11 @@ async fn disturb(
             ..Behaviour::usual(started.purpose)
         });
     }
+    let asked = match scenario {
+        Scenario::GatedUpdate => Some(Asked::set(stage).await),
+        _ => None,
+    };
+    let before = started(stage);
     let (fault, crash) = point.parts();
     stage.calls.arm(fault);
     stage.ledger.arm(crash);
@@ -298,11 +347,38 @@ async fn disturb(
         stage.time.pass(LEASE_ENDS).await;
     }
     go_on(stage, scenario, cloud, (&ended, &words)).await?;
+    if scenario.is_redeploy() {
+        rolled_out_as_recorded(stage, cloud, started(stage) - before).await?;
+    }
+    if asked.is_some_and(|asked| !asked.has_candidate_been_asked()) {
+        return Err("it serves and was not asked before".to_owned());
+    }
     Ok(End {
         picture: scenario.told_alike(picture::take(stage).await),
         calls,
         writes,
     })
+}
+
+/// How many instances were started to serve.
+fn started(stage: &Stage) -> usize {
+    let started = stage.containers.started();
+    let serving = started.iter().filter(|it| it.purpose == Purpose::Serve);
+    serving.count()
+}
+
+/// Each roll-out that was asked for is a release, and there are no more of either than were asked
+/// for. ECS makes one more of a call whose reply is lost, which takes the place of the first.
+async fn rolled_out_as_recorded(stage: &Stage, cloud: &str, rolled: usize) -> Result<(), String> {
+    let (_, said) = stage.run(&["releases", "--json"], cloud).await;
+    let document: Value = serde_json::from_str(&said).map_err(|error| error.to_string())?;
+    let releases = document[0]["releases"].as_array();
+    let releases = releases.into_iter().flatten();
+    let anew = releases.filter(|it| it["redeployed"] == true).count();
+    match (1..=2).contains(&anew) && (anew..=anew + 1).contains(&rolled) {
+        true => Ok(()),
+        false => Err(format!("{anew} recorded of {rolled} roll-outs:\n{said}")),
+    }
 }
 
 /// Nothing is wrong with a container. One that waits for its migration ends with it; while none has
@@ -404,16 +480,21 @@ async fn go_on(
             assert_serves(stage, cloud, 1).await;
             stage.behave(|started| Behaviour::usual(started.purpose));
         }
+        // Whoever was told that it is made does not ask again.
+        Scenario::Redeploy | Scenario::RunnerRedeploy if !done => {
+            let again = stage.run(scenario.command(), cloud).await;
+            expect(again, &[Exit::Success], "the same roll-out again")?;
+        }
         _ => {}
     }
     let settled = match scenario {
         Scenario::Rollback | Scenario::RunnerRollback => Exit::Held,
         _ => Exit::Success,
     };
-    let next = stage.run(APPLY, cloud).await;
+    let next = stage.run(scenario.settles(), cloud).await;
     expect(next, &[settled], "the next apply")?;
     stage.calls.arm(None);
-    let last = stage.run(APPLY, cloud).await;
+    let last = stage.run(scenario.settles(), cloud).await;
     expect(last, &[settled], "the last apply")?;
     if scenario == Scenario::Anew {
         assert_serves(stage, cloud, 1).await;

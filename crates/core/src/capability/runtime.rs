@@ -9,6 +9,7 @@ use super::{Birth, ImageRef, MigrationRecord, Rerun, SecretVersion};
 use crate::address::Address;
 use crate::gate::{Checks, HoldsBack};
 use crate::graph::{Graph, Output, Value};
+use crate::ledger::Release;
 use crate::redeploy::Redeploy;
 use crate::spec::ServiceSpec;
 
@@ -67,6 +68,9 @@ pub struct ServiceInputs {
     /// Who asks a candidate before it gets traffic, where [`Runtime::holds_back`] says that there
     /// is one. `None`: a new revision gets the traffic once it is ready.
     pub gate: Option<Arc<dyn Checks>>,
+    /// What the ledger has of the service, oldest first, in a code-only deployment where the cloud
+    /// keeps no revisions ([`Given::releases`](crate::compose::Given::releases)).
+    pub releases: Vec<Release>,
 }
 
 /// How much of a service is declared.

@@ -254,6 +254,7 @@ impl Wanted {
             held: BTreeSet::new(),
             dns: BTreeMap::new(),
             gates: BTreeMap::new(),
+            releases: BTreeMap::new(),
         }
     }
 }

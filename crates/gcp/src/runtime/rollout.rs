@@ -126,6 +126,12 @@ pub(crate) fn failure(service: &Service) -> Option<String> {
     settled_failure(service).or_else(|| broken_newest(service))
 }
 
+/// Whether the newest revision gets no traffic by itself: Cloud Run is at rest, and that one cannot
+/// serve, or the traffic is led past it.
+pub(crate) fn passes_newest(service: &Service) -> bool {
+    failure(service).is_some() || (is_pinned(service) && !is_busy(service))
+}
+
 /// Share of the traffic by revision, as it is now, without empty ones.
 pub(crate) fn shares(service: &Service) -> Vec<(String, i32)> {
     let mut shares: Vec<(String, i32)> = Vec::new();
@@ -268,6 +274,20 @@ mod tests {
             of_revision(&broken, "idp-00002-abc"),
             Readiness::Failed(_)
         ));
+    }
+
+    #[test]
+    fn the_newest_revision_is_passed_where_it_is_broken_or_the_traffic_is_pinned_and_all_is_quiet()
+    {
+        let pinned = settled().set_traffic([TrafficTarget::new()
+            .set_type(TrafficTargetAllocationType::Revision)
+            .set_revision("idp-00001-xyz")
+            .set_percent(100)]);
+        assert!(!passes_newest(&settled()) && passes_newest(&pinned));
+        assert!(!passes_newest(&pinned.set_reconciling(true)));
+        let broken = settled().set_latest_ready_revision("idp-00001-xyz");
+        assert!(passes_newest(&broken));
+        assert!(!passes_newest(&broken.set_reconciling(true)));
     }
 
     #[test]

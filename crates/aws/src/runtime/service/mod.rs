@@ -2,6 +2,7 @@
 
 // long: one resource; its fields, calls and kind are beside it.
 
+mod agents;
 pub(crate) mod calls;
 pub(crate) mod fields;
 mod kind;
@@ -82,8 +83,10 @@ pub(crate) struct Service {
     pub(in crate::runtime) revision: Output<Revision>,
     /// The new roll-out of what serves that is asked for.
     pub(in crate::runtime) redeploy: Option<Redeploy>,
-    /// The deployment that this run forced, of the task definition that served before.
-    pub(in crate::runtime) forced: Mutex<Option<String>>,
+    /// The deployment that is judged: what this run's change began, or what it found there.
+    pub(in crate::runtime) begun: Mutex<Option<String>>,
+    /// The deployment whose tasks were found to take no commands, whatever the service says.
+    pub(in crate::runtime) without_agent: Mutex<Option<String>>,
 }
 
 impl Service {
@@ -349,21 +352,32 @@ impl Service {
         Ok(call)
     }
 
-    /// Keeps which deployment this run forced.
-    fn note_forced(&self, service: &SdkService) {
-        let forced = rollout::newest(service).map(str::to_owned);
-        *self.forced.lock().unwrap_or_else(PoisonError::into_inner) = forced;
+    /// Keeps which deployment this run's change began.
+    fn note_begun(&self, service: &SdkService) {
+        let begun = rollout::newest(service).map(str::to_owned);
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = begun;
     }
 
-    /// Why ECS went back from the deployment that this run forced: to another one of the same task
-    /// definition, which alone does not tell that ours failed.
-    fn taken_back(&self, seen: &SdkService, wanted: &str) -> Option<String> {
-        let forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
-        let forced = forced.as_deref()?;
-        let another = rollout::newest(seen) != Some(forced);
-        let same = seen.task_definition() == Some(wanted);
-        let why = rollout::went_back(seen).filter(|_| another && same);
-        why.map(str::to_owned)
+    /// The deployment that is judged. A run that changes nothing judges what it finds, which an
+    /// earlier one may have begun.
+    fn begun(&self, there: &SdkService) -> Option<String> {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if begun.is_none() {
+            *begun = rollout::newest(there).map(str::to_owned);
+        }
+        begun.clone()
+    }
+
+    fn note_agent(&self, without: Option<String>) {
+        let noted = self.without_agent.lock();
+        *noted.unwrap_or_else(PoisonError::into_inner) = without;
+    }
+
+    /// Whether what runs was found to take no commands.
+    fn is_without_agent(&self, there: &SdkService) -> bool {
+        let found = self.without_agent.lock();
+        let found = found.unwrap_or_else(PoisonError::into_inner);
+        found.is_some() && found.as_deref() == rollout::newest(there)
     }
 
     async fn retag(&self, actual: &SdkService, changes: TagChanges) -> Result<()> {
@@ -381,7 +395,12 @@ impl Resource for Service {
 
     async fn read(&self) -> Result<Reading<Self::Actual>> {
         let service = match read(&self.clients, self.name(), self.with_tags()).await? {
-            Reading::Present(service) => service,
+            Reading::Present(service) => {
+                let found = agents::gone_back_to_without(&self.clients, &self.names, &service);
+                let found = found.await;
+                self.note_agent(found);
+                service
+            }
             Reading::Absent if self.scope == Scope::CodeOnly => return Err(absent(self.name())),
             other => return Ok(other),
         };
@@ -433,6 +452,9 @@ impl Resource for Service {
             whole.set("desired_count", self.asked());
         }
         whole.set_some("load_balancer", self.balancers.observed(actual));
+        if self.is_without_agent(actual) {
+            whole.set("execute_command", "true, but not of what runs");
+        }
         describe_rollout(&mut whole, actual);
         // A roll-out that was asked for and that ECS took back did not start anything anew, though
         // the task definition serves: nobody was told yet, as its run was killed.
@@ -518,9 +540,7 @@ impl Resource for Service {
             true => actual.clone(),
             false => self.update_service(actual, changes).await?,
         };
-        if redeploy::is_among(changes) {
-            self.note_forced(&updated);
-        }
+        self.note_begun(&updated);
         if let Some(tags) = &retagged {
             updated.tags = Some(sdk_tags(tags).map_err(incomplete)?);
         }
@@ -593,8 +613,9 @@ impl Resource for Service {
                 actual: actual.clone(),
             });
         };
-        let state = match self.taken_back(&seen, &wanted) {
-            Some(why) => Readiness::RolledBack(why),
+        let begun = self.begun(actual);
+        let state = match rollout::taken_back(&seen, begun.as_deref(), &wanted) {
+            Some(why) => Readiness::RolledBack(why.to_owned()),
             None => self
                 .judge
                 .look(&seen, &wanted, self.clients.clock().elapsed()),

@@ -1,5 +1,5 @@
 //! A service compared with the manifest: with what is newest, or with what serves although the
-//! newest cannot.
+//! newest cannot, or gets no traffic.
 
 use std::sync::PoisonError;
 
@@ -13,13 +13,14 @@ use super::ours::deployed_over;
 use crate::runtime::shape::{self, revision_name};
 use crate::runtime::{operate, rollout};
 
-/// The revision that serves everything although a newer one was made, which cannot.
+/// The revision that serves everything although a newer one was made, which cannot, or past which
+/// the traffic is led.
 #[derive(Clone, Debug)]
 pub(crate) struct Serves {
     name: String,
     /// What it was made of.
     template: model::RevisionTemplate,
-    /// The one that cannot.
+    /// The one that does not serve.
     newest: String,
 }
 
@@ -57,8 +58,10 @@ impl RunService {
     }
 
     /// The revision that serves already what the manifest asks for, with the service as it would be
-    /// with its template: going back to what serves after a roll-out that failed needs no other
-    /// one.
+    /// with its template: going back to what serves after a roll-out that failed, or a candidate
+    /// that was not let in, needs no other one. Cloud Run would make one of any update of the
+    /// template, an equal one too, and leave the traffic where it is pinned (`gcloud run deploy`).
+    /// A newest revision that can serve and is asked for is no reason to stay: it is to serve.
     pub(super) fn reused(&self, service: &model::Service) -> Option<(String, model::Service)> {
         let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
         let serves = serves.clone()?;
@@ -70,18 +73,28 @@ impl RunService {
         if self.redeploy.as_ref().is_some_and(|it| it.is_due(newest)) {
             return None;
         }
+        if rollout::failure(service).is_none() && self.is_asked_for(service) {
+            return None;
+        }
         let serving = service.clone().set_template(serves.template);
-        let there = shape::describe(&self.shape.names, &serving);
-        let changes = there.changes_to(&self.desired_of_newest(serving.clone()));
-        let mut changes = changes.iter();
-        let same = changes.all(|it| shape::is_around(&it.field) || it.field == "serving");
+        let same = self.is_asked_for(&serving);
         same.then_some((serves.name, serving))
     }
 
-    /// What serves everything although the newest revision cannot. `None` also when that is not
-    /// known.
+    /// Whether a revision of the service's template is what the manifest asks for.
+    fn is_asked_for(&self, service: &model::Service) -> bool {
+        let there = shape::describe(&self.shape.names, service);
+        let changes = there.changes_to(&self.desired_of_newest(service.clone()));
+        let mut changes = changes.iter();
+        changes.all(|it| shape::is_around(&it.field) || it.field == "serving")
+    }
+
+    /// What serves everything although the newest revision cannot, or gets no traffic. `None` also
+    /// when that is not known. It costs a call then, and none where the newest revision serves.
     pub(super) async fn what_serves(&self, service: &model::Service) -> Option<Serves> {
-        rollout::failure(service)?;
+        if !rollout::passes_newest(service) {
+            return None;
+        }
         let newest = revision_name(&service.latest_created_revision)?;
         let shares = rollout::shares(service);
         let [(name, 100)] = shares.as_slice() else {
