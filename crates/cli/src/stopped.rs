@@ -67,7 +67,10 @@ pub async fn await_sent(session: &Session, kind: &str) -> Result<bool> {
         let last = place.ledger.last_run().await?;
         // Of a journal that is damaged nothing is known but when it ended.
         let sent = |run: &RunRecord| match Stopped::new(run) {
-            Ok(run) => run.doubtful.iter().any(|it| it.address.kind.ends_with(kind)),
+            Ok(run) => run
+                .doubtful
+                .iter()
+                .any(|it| it.address.kind.ends_with(kind)),
             Err(_) => true,
         };
         if let Some(run) = last.filter(|run| run.outcome().is_none() && sent(run)) {
@@ -229,6 +232,7 @@ mod tests {
                 manifest: json!({}),
                 contents: std::collections::BTreeMap::new(),
                 redeploys: std::collections::BTreeMap::new(),
+                plan: None,
                 typed: None,
             },
             entries: entries.collect(),
