@@ -167,6 +167,12 @@ impl Cloud for Aws {
     }
 }
 
+/// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.
+/// `None` where nothing is.
+pub fn leaves(kind: &str) -> Option<&'static str> {
+    kinds::ALL.iter().find(|it| it.kind == kind)?.leaves
+}
+
 /// The name of every kind that is made and removed by itself, as addresses have it.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
     kinds::ALL.iter().map(|it| it.kind)

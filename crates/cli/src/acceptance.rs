@@ -12,18 +12,19 @@ use deployer_core::history::History;
 use deployer_core::journal::Event;
 use deployer_core::ledger::Release;
 use deployer_core::node::Action;
-use deployer_verify::{Outcome, Overall};
+use deployer_verify::{Finding, Outcome, Overall};
 use serde_json::json;
 
 use crate::again::Again;
 use crate::args::{ApplyArgs, Global};
 use crate::exit::Exit;
 use crate::facts::revision_name;
-use crate::record;
+use crate::record::{self, Recorded};
 use crate::run::{Journals, Unwritten};
 use crate::session::{Place, Session};
 use crate::system::Stop;
 use crate::verification::{self, Verified, Wanted};
+use crate::view::served::Checked;
 use crate::view::{self, foreign};
 use crate::work::Work;
 
@@ -291,8 +292,25 @@ impl Acceptance {
         }
     }
 
+    /// How the verification of a release ended. `None` where none was made.
+    pub fn checked(&self, cloud: CloudName, service: &str) -> Option<Checked> {
+        let mut verified = self.verified.iter();
+        let one = verified.find(|it| it.cloud == cloud && it.service == service)?;
+        let is_passed = |it: &&Finding| matches!(it.outcome, Outcome::Passed | Outcome::Warned(_));
+        Some(match one.overall() {
+            Overall::Passed => Checked::Passed(one.findings.iter().filter(is_passed).count()),
+            Overall::Failed => Checked::Failed,
+            Overall::Skipped => Checked::Skipped(why_not(one).to_owned()),
+        })
+    }
+
     /// Says what was found: a line where all is well, everything where it is not.
     pub fn tell(&self, global: &Global) {
+        self.tell_beside(global, &[]);
+    }
+
+    /// The same, where the outcome says of these releases that they passed or could not be asked.
+    pub fn tell_beside(&self, global: &Global, recorded: &[Recorded]) {
         if let Some(why) = self.left_out {
             if global.json {
                 view::json_line(&json!({ "event": "not_verified", "why": why }));
@@ -316,18 +334,17 @@ impl Acceptance {
                 view::json_line(&line);
                 continue;
             }
+            let is_it = |it: &Recorded| it.cloud == one.cloud && it.release.service == one.service;
+            let is_told = recorded.iter().any(is_it);
             match one.overall() {
+                Overall::Passed if is_told && !has_remarks(one) => {}
+                Overall::Skipped if is_told => {}
                 Overall::Passed => tell_passed(one),
                 Overall::Skipped => sayln!(
                     "{}: `{}` is not verified: {}",
                     one.cloud,
                     one.service,
-                    foreign::words(
-                        one.address
-                            .as_ref()
-                            .err()
-                            .map_or("nothing could be checked", String::as_str)
-                    )
+                    foreign::words(why_not(one))
                 ),
                 Overall::Failed => self.tell_failed(one, &next),
             }
@@ -363,6 +380,18 @@ impl Acceptance {
                 .into(),
         }
     }
+}
+
+/// Why a service was not asked.
+fn why_not(one: &Verified) -> &str {
+    let why = one.address.as_ref().err();
+    why.map_or("nothing could be checked", String::as_str)
+}
+
+/// Whether something passed in part.
+fn has_remarks(one: &Verified) -> bool {
+    let mut findings = one.findings.iter();
+    findings.any(|it| matches!(it.outcome, Outcome::Warned(_) | Outcome::Skipped(_)))
 }
 
 fn tell_passed(one: &Verified) {

@@ -31,8 +31,12 @@ pub struct Choice<'a> {
     pub service: String,
     pub from: Release,
     pub to: Release,
+    /// The number of the release that this becomes.
+    pub number: u64,
     /// Whether `from` serves and stands in no ledger yet: it is recorded first.
     pub unrecorded: bool,
+    /// The releases that it passes over, in words.
+    pub skipped: Vec<String>,
     /// Secrets that follow, by the manifest's names: the versions that are current now.
     pub follow: BTreeMap<String, SecretVersion>,
     /// Whether `from` is another content: the same is rejected by nobody.
@@ -102,9 +106,11 @@ impl<'a> Choice<'a> {
         Ok(Self {
             place,
             service: to.service.clone(),
+            number: from.number + 1,
             from,
             to,
             unrecorded: false,
+            skipped: Vec::new(),
             follow,
             rejects,
             current,
@@ -134,7 +140,7 @@ impl<'a> Choice<'a> {
         let Some(to) = hold.unfinished else {
             return Ok(None);
         };
-        if let Some(next) = releases.iter().find(|it| it.number >= hold.serving) {
+        if let Some(next) = releases.iter().find(|it| it.number > hold.rejected) {
             let ended = next.number == hold.serving && next.rejects == Some(hold.rejected);
             let over = Over {
                 place,
@@ -152,6 +158,7 @@ impl<'a> Choice<'a> {
         let (from, to) = (numbered(hold.rejected)?, numbered(to)?);
         let choice = Self::new(place, from, to).await?;
         Ok(Some(Rest::Goes(Box::new(Self {
+            number: hold.serving,
             finishes: Some(hold.clone()),
             ..choice
         }))))
@@ -228,7 +235,7 @@ impl<'a> Choice<'a> {
             content_id: self.from.content_id.clone(),
             overrides: self.from.overrides.clone(),
             secrets: self.current.clone(),
-            serving: self.from.number + 1,
+            serving: self.number,
             since: session.clock.now(),
             by: system::who(),
             unfinished,
@@ -549,7 +556,7 @@ async fn record(
 ) -> Result<Release> {
     let ledger = &choice.place.ledger;
     let mut release = Release {
-        number: choice.from.number + 1,
+        number: choice.number,
         revision,
         at: session.clock.now(),
         by: system::who(),

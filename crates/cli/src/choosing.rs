@@ -1,14 +1,18 @@
 //! Chooses on every target what a rollback makes serve: from what serves there, never from the last
 //! record alone.
 
+use std::collections::BTreeSet;
+
 use deployer_core::address::CloudName;
 use deployer_core::capability::Serving;
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::history::{Current, Found, History, Standing, same_revision};
+use deployer_core::history::{Current, Found, History, Skipped, Standing, same_revision};
 use deployer_core::ledger::{Hold, Release};
+use deployer_core::numbering::Newest;
 
 use crate::activation::{Choice, Over, Rest};
-use crate::facts::revision_name;
+use crate::facts::{ImageName, revision_name};
+use crate::numbers::Numbers;
 use crate::record;
 use crate::session::{Place, Session};
 
@@ -84,7 +88,7 @@ pub async fn choose<'a>(
     }
     let stopped = all.iter().any(|it| it.unfinished.is_some() || it.unended);
     let mut over = Vec::new();
-    let chosen = match to.is_none() {
+    let mut chosen = match to.is_none() {
         true if stopped => finish(session, service, &all, &mut over).await?,
         true if went_in_part(&all) => rest(session, service, &all, &mut over).await?,
         _ => {
@@ -98,7 +102,61 @@ pub async fn choose<'a>(
         }
     };
     one_content(&chosen, to)?;
+    let newest = newest(session, service, &all).await;
+    number(&mut chosen, newest);
     Ok((chosen, over))
+}
+
+/// The newest releases of all targets of the manifest, whichever are asked for.
+async fn newest(session: &Session, service: &str, all: &[Looked<'_>]) -> Newest {
+    let mut newest = Numbers::default().newest_elsewhere(session, service).await;
+    for looked in all {
+        if let Some(last) = looked.releases.last() {
+            newest.note(looked.place.name(), last);
+        }
+    }
+    newest
+}
+
+/// Gives what is to serve one number on every target: where the rollback was finished or begun on
+/// another one, that one. What serves and stands in no ledger has one before it.
+fn number(chosen: &mut [Chosen<'_>], mut newest: Newest) {
+    let mut parts = BTreeSet::new();
+    let (mut content, mut records) = (String::new(), false);
+    for chosen in chosen.iter() {
+        match chosen {
+            Chosen::Goes(choice) => {
+                parts.insert(choice.place.name());
+                content.clone_from(&choice.to.content_id);
+                records |= choice.unrecorded;
+            }
+            Chosen::Finishes(choice) => {
+                newest.put(choice.place.name(), choice.number, &choice.to.content_id);
+            }
+            Chosen::Serves { .. } => {}
+        }
+    }
+    let first = newest.highest() + 1;
+    let next = match records {
+        true => first + 1,
+        false => newest.next(&parts, &content),
+    };
+    for chosen in chosen {
+        match chosen {
+            Chosen::Goes(choice) => {
+                choice.number = next;
+                if choice.unrecorded {
+                    choice.from.number = first;
+                }
+            }
+            Chosen::Serves {
+                release,
+                unrecorded: true,
+                ..
+            } => release.number = first,
+            Chosen::Serves { .. } | Chosen::Finishes(_) => {}
+        }
+    }
 }
 
 /// A word for a release as one target understands it: the id of a content with another target's own
@@ -277,6 +335,7 @@ async fn choose_on<'a>(
     let unknown = matches!(standing, Standing::Unrecorded(_));
     let nothing = matches!(standing, Standing::Nothing);
     let (from, unrecorded) = from(session, service, looked, &history, standing).await?;
+    let by_name = to.is_some();
     let to = match (to, looked.releases.last()) {
         (Some(word), _) => named(&history, word, place)?,
         // Another hand changed what no release has: the release that it changed served before, and
@@ -317,9 +376,28 @@ async fn choose_on<'a>(
             unrecorded,
         });
     }
+    let skipped = match by_name {
+        true => Vec::new(),
+        false => skipped(&history, &from, &to),
+    };
     let mut choice = Choice::new(place, from, to).await?;
     choice.unrecorded = unrecorded;
+    choice.skipped = skipped;
     Ok(Chosen::Goes(Box::new(choice)))
+}
+
+/// What lies between and is not gone back to, in words.
+fn skipped(history: &History<'_>, from: &Release, to: &Release) -> Vec<String> {
+    let skipped = history.skipped(from, to).into_iter();
+    let words = skipped.map(|(release, why)| {
+        let why = match why {
+            Skipped::SameContent => format!("same content as r{}", from.number),
+            Skipped::Rejected => "rejected".to_owned(),
+            Skipped::Unverified => "failed its verification".to_owned(),
+        };
+        format!("r{}, {why}", release.number)
+    });
+    words.collect()
 }
 
 /// The release that serves, and whether it stands in no ledger yet.
@@ -409,10 +487,7 @@ pub fn named(history: &History<'_>, word: &str, place: &Place) -> Result<Release
     let cloud = place.name();
     match history.find(word) {
         Found::One(release) => Ok(release.clone()),
-        Found::Nothing => Err(
-            Error::input(format!("no release on {cloud} is called `{word}`"))
-                .hint("`deployer releases` lists what there is"),
-        ),
+        Found::Nothing => Err(nothing_called(history, word, cloud)),
         Found::Several(releases) => {
             let described: Vec<String> = releases.iter().map(|it| describe(it)).collect();
             let numbers: Vec<String> = releases
@@ -424,6 +499,29 @@ pub fn named(history: &History<'_>, word: &str, place: &Place) -> Result<Release
                 described.join(", ")
             ))
             .hint(format!("say which: {}", numbers.join(" or "))))
+        }
+    }
+}
+
+/// One number means one release on all targets, and where a target took no part in it there is
+/// none: it is said what that one had then.
+fn nothing_called(history: &History<'_>, word: &str, cloud: CloudName) -> Error {
+    const LIST: &str = "`deployer releases` lists what there is";
+    let number = word.strip_prefix('r').and_then(|it| it.parse().ok());
+    let Some(number) = number else {
+        return Error::input(format!("no release on {cloud} is called `{word}`")).hint(LIST);
+    };
+    let missing = format!("{cloud} has no r{number}: no run recorded it there");
+    match history.newest_before(number) {
+        None => Error::input(missing).hint(LIST),
+        Some(nearest) => {
+            let (at, image) = (nearest.number, ImageName::of(nearest).name());
+            Error::input(format!(
+                "{missing}; the nearest before it is r{at}, image {image}"
+            ))
+            .hint(format!(
+                "`--cloud {cloud} --to r{at}` takes that one; {LIST}"
+            ))
         }
     }
 }

@@ -36,6 +36,17 @@ pub fn show(duration: Duration) -> String {
     }
 }
 
+/// `40s`, `8m`, `1h10m`: how long something takes about, never less than it did.
+pub fn about(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let minutes = seconds.div_ceil(60);
+    match seconds {
+        0..56 => format!("{}s", seconds.div_ceil(5) * 5),
+        56..3541 => format!("{minutes}m"),
+        _ => format!("{}h{:02}m", minutes / 60, minutes % 60),
+    }
+}
+
 /// `12s`, `9m`, `3h`, `2d`: how long ago something was, in one unit.
 pub fn age(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -68,6 +79,19 @@ mod tests {
         assert_eq!(show(Duration::from_secs(2 * 3600 + 7 * 60)), "2h07m");
         assert_eq!(show(Duration::from_secs(86_399)), "23h59m");
         assert_eq!(show(Duration::from_secs(4 * 86_400 + 3600)), "4d01h");
+    }
+
+    #[test]
+    fn what_is_about_is_rounded_up() {
+        let about = |seconds| about(Duration::from_secs(seconds));
+        assert_eq!(about(12), "15s");
+        assert_eq!(about(55), "55s");
+        assert_eq!(about(56), "1m");
+        assert_eq!(about(62), "2m");
+        assert_eq!(about(480), "8m");
+        assert_eq!(about(3540), "59m");
+        assert_eq!(about(3541), "1h00m");
+        assert_eq!(about(4180), "1h10m");
     }
 
     #[test]

@@ -8,6 +8,9 @@ use deployer_core::engine::Verdict;
 use deployer_core::node::{Action, Sort};
 use deployer_core::plan::Prepared;
 
+use crate::view::foreign;
+use crate::view::plan;
+
 /// In the order in which they are told; a step has one word.
 const WORDS: [&str; 6] = [
     "run", "created", "changed", "replaced", "deleted", "released",
@@ -22,7 +25,23 @@ pub fn tell(prepared: &Prepared, verdicts: &BTreeMap<CloudName, Verdict>, as_jso
         if let Some(line) = line(prepared, *cloud, verdict) {
             outln!("{cloud}: {line}");
         }
+        for left in left(prepared, *cloud, verdict) {
+            outln!("{cloud}: {left}");
+        }
     }
+}
+
+/// Where what a database held is to be found that is deleted now.
+fn left(prepared: &Prepared, cloud: CloudName, verdict: &Verdict) -> Vec<String> {
+    let deleted = prepared
+        .plan
+        .of(cloud)
+        .filter(|change| change.action == Action::Delete && verdict.done.contains(&change.address));
+    let left = deleted.filter_map(|change| {
+        let leaves = foreign::one_line(&plan::leaves(&change.address)?);
+        Some(format!("what is left of the data: {leaves}"))
+    });
+    left.collect()
 }
 
 /// `12 deleted, 1 released`. `None` where nothing was done.

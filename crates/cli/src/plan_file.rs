@@ -6,6 +6,7 @@ use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use aws_lc_rs::digest::SHA256;
 use aws_lc_rs::pbkdf2;
 
 use deployer_core::compose::Part;
@@ -232,6 +233,13 @@ impl PlanFile {
             )));
         }
         serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))
+    }
+
+    /// Its id: of the plan and of when it was made.
+    pub fn id(&self) -> String {
+        let said = serde_json::to_vec(&(&self.plan, self.scene.at));
+        let said = said.expect("a plan that was read has a JSON form");
+        hex::encode(&aws_lc_rs::digest::digest(&SHA256, &said).as_ref()[..8])
     }
 
     /// Refuses when what was planned is not what would be planned now; says what moved.

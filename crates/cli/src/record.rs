@@ -92,7 +92,8 @@ impl<'a> Recorder<'a> {
         };
         let redeploys = self.work.redeploys.get(&cloud);
         let redeploy = redeploys.and_then(|it| it.get(key));
-        if let Some(release) = record(place, release, redeploy).await? {
+        let means = (self.session, self.work);
+        if let Some(release) = record(means, place, release, redeploy).await? {
             let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
             recorded.push(Recorded { cloud, release });
         }
@@ -363,21 +364,24 @@ fn release(work: &Work, place: &Place, key: &str, service: &DeclaredService) -> 
     })
 }
 
-/// Records a release under the next number, unless the last one says the same; that it was rolled
-/// out anew is recorded once.
+/// Records a release under the number that it has on every target, unless the last one says the
+/// same; that it was rolled out anew is recorded once.
 async fn record(
+    (session, work): (&Session, &Work),
     place: &Place,
     release: Release,
     redeploy: Option<&Redeploy>,
 ) -> Result<Option<Release>> {
     let last = place.ledger.latest_release(&release.service).await?;
     let unrecorded = |last: &Release| redeploy.is_some_and(|it| last.number <= it.release);
-    let (number, redeployed) = match &last {
-        Some(last) if unrecorded(last) => (last.number + 1, serves_the_same(last, &release)),
+    let redeployed = match &last {
+        Some(last) if unrecorded(last) => serves_the_same(last, &release),
         Some(last) if says_the_same(last, &release) => return Ok(None),
-        Some(last) => (last.number + 1, false),
-        None => (1, false),
+        Some(_) | None => false,
     };
+    let subject = (place.name(), release.service.as_str());
+    let own = last.map(|last| last.number);
+    let number = work.numbers.next(session, work, subject, own).await;
     let release = Release {
         number,
         redeployed,

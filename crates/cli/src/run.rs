@@ -25,6 +25,7 @@ use crate::scene;
 use crate::session::Session;
 use crate::system::{self, Stop};
 pub use crate::unwritten::Unwritten;
+use crate::usual;
 use crate::view::{self, foreign};
 
 /// Asks before anything is written. `--yes` answers; without it and without a terminal, refuses.
@@ -106,6 +107,8 @@ impl Journal for NoJournal {
 pub struct Aim {
     pub contents: BTreeMap<String, Content>,
     pub redeploys: BTreeMap<String, Redeploy>,
+    /// The id of the plan file that it carries out.
+    pub plan: Option<String>,
 }
 
 /// A run that is under way: its number and journals by cloud.
@@ -138,6 +141,7 @@ impl Journals {
             let Aim {
                 contents,
                 redeploys,
+                plan,
             } = aim(place.name());
             let header = RunHeader {
                 number: 0,
@@ -147,6 +151,7 @@ impl Journals {
                 manifest: manifest.clone(),
                 contents,
                 redeploys,
+                plan,
                 typed: Some(typed.clone()),
             };
             match place.ledger.begin_run(header).await {
@@ -255,7 +260,10 @@ pub async fn carry_out(
     for (cloud, error) in closed {
         open.close(cloud, error);
     }
-    let scene = scene::names(session);
+    let mut scene = scene::names(session);
+    if !as_json {
+        scene.usual = usual::of(session, &prepared.plan).await;
+    }
     let reporter = view::progress::reporter(as_json, &prepared.plan, &scene);
     let means = Means {
         clock: session.clock.as_ref(),

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::{self, Fact, ImageName, Version};
 use crate::held;
+use crate::numbers;
 use crate::session::{Place, Session};
+use crate::usual;
 use crate::work::Work;
 
 /// What a plan is about.
@@ -27,6 +29,9 @@ pub struct Scene {
     /// When it was looked at.
     #[serde(default)]
     pub at: Timestamp,
+    /// How many seconds what is done usually takes, node by node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub usual: BTreeMap<Address, u64>,
 }
 
 /// What a person thinks of as one thing.
@@ -72,6 +77,10 @@ pub struct Side {
     pub size: Option<String>,
     /// The last release of a service, and what differs from it now.
     pub last: Option<Last>,
+    /// The number of the release that a service becomes, where something is done to it. Files of
+    /// before do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
     /// The last run tried this very content, and it failed.
     pub failed: Option<FailedBefore>,
     /// It is left alone.
@@ -159,6 +168,10 @@ pub async fn of(session: &Session, work: Option<&Work>) -> Scene {
             scene.put(Kind::Service, &key, cloud, side);
         }
     }
+    if let Some(work) = work {
+        scene.number(session, work).await;
+        scene.usual = usual::of(session, &work.prepared.plan).await;
+    }
     for held in work.map_or(&[][..], |it| &it.held) {
         let note = held::note(session, held).await;
         let hold = &held.hold;
@@ -193,6 +206,19 @@ impl Scene {
                 name: name.to_owned(),
                 sides: BTreeMap::from([(cloud, side)]),
             }),
+        }
+    }
+
+    /// Says of the services to which something is done which releases they become.
+    async fn number(&mut self, session: &Session, work: &Work) {
+        let services = self.groups.iter_mut();
+        for group in services.filter(|it| it.kind == Kind::Service) {
+            for cloud in numbers::taking_part(work, &group.name) {
+                if let Some(side) = group.sides.get_mut(&cloud) {
+                    let subject = (cloud, group.name.as_str());
+                    side.next = Some(work.numbers.next(session, work, subject, None).await);
+                }
+            }
         }
     }
 
@@ -246,7 +272,7 @@ async fn recall(
 ) {
     let declared = declared(work, place.name(), key);
     side.nodes = declared.map(|it| it.nodes.clone()).unwrap_or_default();
-    let last: Option<Release> = place.ledger.latest_release(key).await.ok().flatten();
+    let last: Option<Release> = work.numbers.newest_on(place, key).await.ok().flatten();
     if let (Some(last), Some(image)) = (&last, image(work, key)) {
         let pins = declared.into_iter().flat_map(|it| &it.secrets);
         let pins = pins.filter_map(|(key, version)| Some((key.clone(), version.known()?)));

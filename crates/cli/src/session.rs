@@ -16,10 +16,13 @@ use deployer_core::history;
 use deployer_core::ledger::{Keeper, Lease, Ledger, Permit};
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
+use deployer_core::plan::Plan;
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
+use deployer_core::usual::Usual;
 use deployer_gcp::Gcp;
 use deployer_manifest::Loaded;
 use deployer_manifest::section::{DnsProvider, GcpSection};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 use crate::args::{Global, Which};
@@ -28,6 +31,7 @@ use crate::ledger_store;
 use crate::logins::Logins;
 use crate::machine;
 use crate::system::{Stop, StopWords, Surroundings};
+use crate::usual;
 use crate::view;
 use crate::whereabouts::{self, MANIFEST};
 
@@ -121,6 +125,8 @@ pub struct Session {
     aws: deployer_aws::Credentials,
     /// How long a lock is waited for that another run holds.
     wait_lock: Duration,
+    /// How long things usually take, once that is asked for.
+    usual: OnceCell<Usual>,
 }
 
 /// Between two looks at a lock that is waited for.
@@ -170,6 +176,7 @@ impl Session {
             told: 0,
             aws,
             wait_lock: Duration::ZERO,
+            usual: OnceCell::new(),
         })
     }
 
@@ -206,6 +213,38 @@ impl Session {
             }
         }
         (places, failed)
+    }
+
+    /// The ledgers of the manifest's targets that are not worked on, to be read only. No cloud is
+    /// called; one whose ledger cannot be opened is left out.
+    pub async fn other_ledgers(&self) -> Vec<(CloudName, Ledger)> {
+        let here = |cloud: &CloudName| self.places.iter().any(|place| place.name() == *cloud);
+        let context = Context {
+            clock: Arc::clone(&self.clock),
+            call_timeout: CALL_TIMEOUT,
+            permit: Permit::default(),
+        };
+        let mut ledgers = Vec::new();
+        for cloud in self.loaded.manifest.targets() {
+            if here(&cloud) {
+                continue;
+            }
+            let Ok(opened) = open_cloud(&self.loaded, cloud, &context, &self.aws).await else {
+                continue;
+            };
+            let target = opened.target();
+            let around = &self.surroundings;
+            if let Ok(ledger) = ledger_store::open(&self.loaded, target, around, &self.aws).await {
+                ledgers.push((cloud, ledger));
+            }
+        }
+        ledgers
+    }
+
+    /// How long what this plan does usually takes, as the last runs tell. The ledgers are asked
+    /// once; of one that does not answer nothing is known.
+    pub async fn usual(&self, plan: &Plan) -> &Usual {
+        self.usual.get_or_init(|| usual::learn(self, plan)).await
     }
 
     /// Opens the targets that are worked on anew: what was opened before makes no call any more
@@ -469,23 +508,7 @@ async fn open_place(
         permit: permit.clone(),
     };
     let targets = &loaded.manifest.targets;
-    let cloud: Arc<dyn Cloud> = match name {
-        CloudName::Aws => {
-            let spec = loaded
-                .manifest
-                .aws_spec(&loaded.environment, &loaded.base_dir);
-            let spec = spec.ok_or_else(|| no_section(name))?;
-            Arc::new(Aws::open(&spec, context.clone(), aws).await?)
-        }
-        CloudName::Gcp => {
-            let spec = loaded.manifest.gcp_spec();
-            let spec = spec.ok_or_else(|| no_section(name))?;
-            let endpoint = std::env::var("DEPLOYER_GCP_ENDPOINT")
-                .ok()
-                .filter(|url| !url.is_empty());
-            Arc::new(Gcp::open(&spec, endpoint, context.clone()).await?)
-        }
-    };
+    let cloud = open_cloud(loaded, name, &context, aws).await?;
     let caller = cloud.caller().await?;
     let mut env = loaded
         .manifest
@@ -512,6 +535,32 @@ async fn open_place(
         ledger,
         route53,
         named_in_route53,
+    })
+}
+
+/// Finds credentials and makes the clients; the cloud is not called.
+async fn open_cloud(
+    loaded: &Loaded,
+    name: CloudName,
+    context: &Context,
+    aws: &deployer_aws::Credentials,
+) -> Result<Arc<dyn Cloud>> {
+    Ok(match name {
+        CloudName::Aws => {
+            let spec = loaded
+                .manifest
+                .aws_spec(&loaded.environment, &loaded.base_dir);
+            let spec = spec.ok_or_else(|| no_section(name))?;
+            Arc::new(Aws::open(&spec, context.clone(), aws).await?)
+        }
+        CloudName::Gcp => {
+            let spec = loaded.manifest.gcp_spec();
+            let spec = spec.ok_or_else(|| no_section(name))?;
+            let endpoint = std::env::var("DEPLOYER_GCP_ENDPOINT")
+                .ok()
+                .filter(|url| !url.is_empty());
+            Arc::new(Gcp::open(&spec, endpoint, context.clone()).await?)
+        }
     })
 }
 

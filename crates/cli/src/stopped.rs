@@ -232,6 +232,7 @@ mod tests {
                 manifest: json!({}),
                 contents: std::collections::BTreeMap::new(),
                 redeploys: std::collections::BTreeMap::new(),
+                plan: None,
                 typed: None,
             },
             entries: entries.collect(),

@@ -13,6 +13,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::ledger::{Content, Inventory, LedgerMigrations};
+use deployer_core::node::Action;
 use deployer_core::ours::{Ours, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 use deployer_core::spec::{EnvironmentSpec, SecretSource, ServiceSpec};
@@ -26,6 +27,7 @@ use crate::held::{self, Contents, HeldService, Overrides};
 use crate::image;
 use crate::kept;
 use crate::lost;
+use crate::numbers::Numbers;
 use crate::plan_file::Sources;
 use crate::redeploys::{self, Asked, Redeploys};
 use crate::run::Aim;
@@ -58,6 +60,8 @@ pub struct Work {
     pub held: Vec<HeldService>,
     /// The new roll-outs of what serves, whether or not they are still to be made.
     pub redeploys: Redeploys,
+    /// Which numbers its releases have.
+    pub numbers: Numbers,
     /// What this machine gives the secrets to hold, by `cloud/secret`. In memory only.
     given: BTreeMap<String, SecretString>,
 }
@@ -68,6 +72,7 @@ impl Work {
         Aim {
             contents: self.contents(cloud),
             redeploys: self.redeploys.get(&cloud).cloned().unwrap_or_default(),
+            plan: None,
         }
     }
 
@@ -293,6 +298,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
         overrides,
         held,
         redeploys,
+        numbers: Numbers::default(),
         given: given_here(session, &contents),
     })
 }
@@ -387,6 +393,10 @@ pub async fn prepare_destroy(session: &Session) -> Result<(Prepared, BTreeSet<Cl
     let subject = subject(session, notes, BTreeMap::new());
     let mut prepared = plan::prepare(subject, Graph::new(), orphans).await;
     prepared.listed = listed;
+    let changes = prepared.plan.changes.iter_mut();
+    for change in changes.filter(|it| it.action == Action::Delete) {
+        change.reason = "destroy was asked for".to_owned();
+    }
     Ok((prepared, unknown))
 }
 

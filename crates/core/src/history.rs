@@ -46,6 +46,17 @@ pub enum Standing<'a> {
     Several(Vec<(Revision, u32)>),
 }
 
+/// Why a rollback passes over a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// It is of the content that is gone back from.
+    SameContent,
+    /// A person rejected its content.
+    Rejected,
+    /// Its content failed its verification.
+    Unverified,
+}
+
 /// What a person's word for a release means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found<'a> {
@@ -203,6 +214,27 @@ impl<'a> History<'a> {
         }
     }
 
+    /// The releases between `to` and `from` that a rollback passes over, newest first, and why.
+    pub fn skipped(&self, from: &Release, to: &Release) -> Vec<(&'a Release, Skipped)> {
+        let rejected = self.rejected();
+        let between = self.releases.iter().rev();
+        let between = between.filter(|it| it.number < from.number && it.number > to.number);
+        let skipped = between.filter_map(|it| {
+            let served = self.origin(it);
+            let why = if self.same_content(served, from) {
+                Skipped::SameContent
+            } else if rejected.contains(&served.number) {
+                Skipped::Rejected
+            } else if self.verified(served) == Some(false) {
+                Skipped::Unverified
+            } else {
+                return None;
+            };
+            Some((it, why))
+        });
+        skipped.collect()
+    }
+
     /// The release that a rollback made serve again, as it was applied; any other release itself.
     pub fn origin<'b>(&self, release: &'b Release) -> &'b Release
     where
@@ -221,6 +253,11 @@ impl<'a> History<'a> {
     /// The release of this number.
     pub fn numbered(&self, number: u64) -> Option<&'a Release> {
         self.releases.iter().find(|it| it.number == number)
+    }
+
+    /// The newest release with a lower number than this.
+    pub fn newest_before(&self, number: u64) -> Option<&'a Release> {
+        self.releases.iter().rev().find(|it| it.number < number)
     }
 
     /// Whether a hold still stands: nobody asked for its content since, be it that the hold itself

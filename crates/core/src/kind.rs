@@ -101,6 +101,9 @@ pub trait Kind: Send + Sync + Sized + 'static {
     const FACTS: <Self::Site as Site>::Facts;
     /// What deleting it loses.
     const DATA: Data = Data::None;
+    /// What is left of one that was deleted, and until when, as a phrase; `NAME` stands for its
+    /// name. `None` where nothing is.
+    const LEAVES: Option<&'static str> = None;
     /// The codes of a call on one that is not there.
     const ABSENT: &'static [&'static str];
     /// The codes of making one whose name is taken. None for what has no name that could be.

@@ -79,6 +79,7 @@ async fn written() -> (Arc<InMemory>, Ledger) {
         manifest: serde_json::Value::Null,
         contents: std::collections::BTreeMap::new(),
         redeploys: std::collections::BTreeMap::new(),
+        plan: None,
         typed: None,
     };
     let run = ledger.begin_run(header).await.unwrap();
@@ -207,6 +208,7 @@ proptest! {
                 manifest: serde_json::Value::Null,
                 contents: std::collections::BTreeMap::new(),
                 redeploys: std::collections::BTreeMap::new(),
+                plan: None,
                 typed: None,
             };
             // The next run begins, or does not; what it cannot read stays as it is.

@@ -172,5 +172,13 @@ mod tests {
         assert_eq!(first, "idp-final-0a1b2c3d");
         let next_run = final_snapshot("idp", &token("9a1b2c3d-0000-5000-8000-000000000000"));
         assert_ne!(first, next_run);
+        // As people are told.
+        let told = crate::leaves("rds.instance").unwrap();
+        let (begins, _) = first.split_once("0a1b2c3d").unwrap();
+        assert!(
+            told.replace("NAME", "idp")
+                .contains(&format!("`{begins}…`")),
+            "{told}"
+        );
     }
 }

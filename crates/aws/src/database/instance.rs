@@ -249,6 +249,9 @@ impl Kind for Instance {
     const KIND: &'static str = "rds.instance";
     const NOUN: &'static str = "database";
     const TIER: Tier = Tier::Store;
+    const LEAVES: Option<&'static str> = Some(
+        "the snapshot `NAME-final-…` of RDS, which stays until somebody deletes it (RDS makes none of a database that it calls failed)",
+    );
     const FACTS: Facts = Facts {
         arn: Some(Arn::new("rds", "db")),
         access: Access {

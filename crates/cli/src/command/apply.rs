@@ -1,6 +1,6 @@
 //! `deployer apply`: makes the clouds what the manifest says, and records the releases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
 use deployer_core::capability::Rerun;
@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::acceptance::{self, Acceptance};
 use crate::activation::{self, Choice, Over, Rest};
 use crate::again::Again;
+use crate::applied;
 use crate::args::{ApplyArgs, Format, Global};
 use crate::command::plan;
 use crate::command::rollback::{self, Rolled};
@@ -21,10 +22,11 @@ use crate::exit::Exit;
 use crate::facts::ImageName;
 use crate::failure;
 use crate::gate::Gates;
+use crate::numbers;
 use crate::plan_file::PlanFile;
 use crate::record::{self, Recorder};
 use crate::redeploys::Asked;
-use crate::run::{self, Journals, Manner, Unwritten};
+use crate::run::{self, Aim, Journals, Manner, Unwritten};
 use crate::scene;
 use crate::session::Session;
 use crate::stopped;
@@ -74,8 +76,10 @@ async fn locked(
     let session = &*session;
     stopped::tell(global, session).await?;
     let work = work::prepare(session, wish).await?;
-    if let Some(file) = file {
-        file.check_fresh(&work.prepared.plan, &work.sources())?;
+    if let Some(file) = file
+        && let Err(stale) = file.check_fresh(&work.prepared.plan, &work.sources())
+    {
+        return Err(applied::find(session, &file.id()).await.unwrap_or(stale));
     }
     let problem = match global.json {
         true => problems_as_lines(session, &work),
@@ -117,7 +121,12 @@ async fn locked(
         run::confirm(args.yes, "Apply this plan?")?;
     }
     let began = session.clock.now();
-    let journals = Journals::begin_with(session, "apply", |cloud| work.aim(cloud)).await?;
+    let plan = file.map(PlanFile::id);
+    let aim = |cloud| Aim {
+        plan: plan.clone(),
+        ..work.aim(cloud)
+    };
+    let journals = Journals::begin_with(session, "apply", aim).await?;
     let manner = Manner {
         waiting: match args.detach {
             true => Waiting::Detached,
@@ -155,9 +164,8 @@ async fn locked(
     if let Some(gates) = &wish.gates {
         gates.tell(global);
     }
-    accepted.tell(global);
-    let rejected = accepted.failed();
-    tell_what_serves(global, session, &work, (&recorded, &rejected), began).await;
+    accepted.tell_beside(global, &recorded);
+    tell_what_serves(global, session, &work, (&recorded, &accepted), began).await;
     let exit = exit.max(unwritten.report(global.json));
     let begun = verdicts.values().any(|it| !it.detached.is_empty());
     let exit = exit
@@ -210,9 +218,8 @@ async fn nothing_to_do(
     .await;
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
-    accepted.tell(global);
-    let rejected = accepted.failed();
-    tell_what_serves(global, session, work, (&recorded, &rejected), began).await;
+    accepted.tell_beside(global, &recorded);
+    tell_what_serves(global, session, work, (&recorded, &accepted), began).await;
     Ok(accepted.exit().max(unwritten.report(global.json)))
 }
 
@@ -322,7 +329,7 @@ async fn tell_what_serves(
     global: &Global,
     session: &Session,
     work: &Work,
-    (recorded, rejected): (&[record::Recorded], &BTreeSet<CloudName>),
+    (recorded, accepted): (&[record::Recorded], &Acceptance),
     began: Timestamp,
 ) {
     if global.json {
@@ -336,8 +343,9 @@ async fn tell_what_serves(
     }
     let served: Vec<Served> = recorded
         .iter()
-        .map(|it| served(work, it, rejected))
+        .map(|it| served(work, it, accepted))
         .collect();
+    let still = unchanged(session, work, recorded).await;
     let back = way_back(global, session, recorded).await;
     let subject = (
         session.loaded.manifest.app.as_str(),
@@ -345,11 +353,36 @@ async fn tell_what_serves(
     );
     let took = session.clock.now().duration_since(began);
     let took = took.try_into().unwrap_or_default();
-    let text = view::served::render(subject, &served, back.as_deref(), took, view::width());
+    let page = (took, view::width());
+    let text = view::served::render(subject, &served, &still, back.as_deref(), page);
     out!("{text}");
 }
 
-fn served(work: &Work, recorded: &record::Recorded, rejected: &BTreeSet<CloudName>) -> Served {
+/// The services of what was applied that stay as they are, with their releases.
+async fn unchanged(
+    session: &Session,
+    work: &Work,
+    recorded: &[record::Recorded],
+) -> Vec<(CloudName, String, u64)> {
+    let mut still = Vec::new();
+    for place in &session.places {
+        let cloud = place.name();
+        let declared = work.declared.iter().filter(|it| it.cloud == cloud);
+        for key in declared.flat_map(|it| it.services.keys()) {
+            let is_it = |it: &record::Recorded| it.cloud == cloud && it.release.service == *key;
+            let changes = numbers::taking_part(work, key).contains(&cloud);
+            if changes || recorded.iter().any(is_it) {
+                continue;
+            }
+            if let Ok(Some(release)) = work.numbers.newest_on(place, key).await {
+                still.push((cloud, key.clone(), release.number));
+            }
+        }
+    }
+    still
+}
+
+fn served(work: &Work, recorded: &record::Recorded, accepted: &Acceptance) -> Served {
     let release = &recorded.release;
     let mut declared = work.declared.iter();
     let declared = declared.find(|declared| declared.cloud == recorded.cloud);
@@ -359,7 +392,8 @@ fn served(work: &Work, recorded: &record::Recorded, rejected: &BTreeSet<CloudNam
         service: release.service.clone(),
         number: release.number,
         detached: release.detached,
-        rejected: rejected.contains(&recorded.cloud),
+        rejected: accepted.failed().contains(&recorded.cloud),
+        checked: accepted.checked(recorded.cloud, &release.service),
         url: service
             .and_then(|service| service.outputs.url.known())
             .flatten(),

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::again::Again;
 use crate::args::{Global, ServiceArgs};
+use crate::duration;
 use crate::exit::Exit;
 pub use crate::facts::revision_name as short;
 use crate::facts::{self, Fact, ImageName, Version};
@@ -161,8 +162,8 @@ impl Listed {
         }
     }
 
-    /// What a release is on this cloud, in a word or two.
-    fn cell(&self, release: &Release, serves: Option<u64>) -> String {
+    /// What a release is on this cloud, in a word or two, and how long it was that until `next`.
+    fn cell(&self, release: &Release, next: Option<&Release>, serves: Option<u64>) -> String {
         let last = self.releases.last().map(|last| last.number);
         let mut holds = self.holds.iter();
         if serves == Some(release.number) && !(self.under_way && release.detached) {
@@ -172,7 +173,10 @@ impl Listed {
         } else if release.detached && last == Some(release.number) {
             "not seen serving".to_owned()
         } else {
-            "served".to_owned()
+            match next {
+                Some(next) => format!("served {}", duration::since(release.at, next.at)),
+                None => "served".to_owned(),
+            }
         }
     }
 
@@ -202,29 +206,31 @@ impl Listed {
     }
 
     /// What changed from the release before.
-    fn changed(&self, release: &Release, before: Option<&Release>) -> String {
-        match (release.rollback_to, before) {
+    fn changed(&self, release: &Release, before: Option<&Release>) -> Vec<String> {
+        let one = match (release.rollback_to, before) {
             (Some(to), _) if release.put_back => format!("r{to} again"),
             (Some(to), _) => format!("back to r{to}"),
             (None, None) => "first".to_owned(),
             (None, Some(before)) if release.redeployed => format!("r{} anew", before.number),
             (None, Some(before)) => {
-                names(&facts::between(&Version::of(before), &Version::of(release)))
+                return names(&facts::between(&Version::of(before), &Version::of(release)));
             }
-        }
+        };
+        vec![one]
     }
 
     fn rows(&self) -> Vec<Row> {
         let serves = self.serves().ok();
         let mut before = None;
         let mut rows: Vec<Row> = Vec::new();
-        for release in &self.releases {
+        let after = self.releases.iter().skip(1).map(Some);
+        for (release, next) in self.releases.iter().zip(after.chain([None])) {
             rows.push(Row {
                 number: Some(release.number),
                 content_id: release.content_id.clone(),
                 image: ImageName::of(release).name(),
-                changed: self.changed(release, before),
-                cells: BTreeMap::from([(self.cloud, self.cell(release, serves))]),
+                changed: BTreeMap::from([(self.cloud, self.changed(release, before))]),
+                cells: BTreeMap::from([(self.cloud, self.cell(release, next, serves))]),
                 at: release.at,
                 by: release.by.clone(),
             });
@@ -254,14 +260,14 @@ impl Listed {
                 };
                 names(&facts::between(&Version::of(before), &now))
             }
-            (None, _) => "first".to_owned(),
-            (Some(_), None) => String::new(),
+            (None, _) => vec!["first".to_owned()],
+            (Some(_), None) => Vec::new(),
         };
         Row {
             number: None,
             content_id: attempt.content_id.clone(),
             image: image.name(),
-            changed,
+            changed: BTreeMap::from([(self.cloud, changed)]),
             cells: BTreeMap::from([(self.cloud, attempt.outcome.clone())]),
             at: attempt.at,
             by: attempt.by.clone(),
@@ -288,13 +294,10 @@ impl Listed {
 }
 
 /// What differs, by name.
-fn names(facts: &[Fact]) -> String {
+fn names(facts: &[Fact]) -> Vec<String> {
     match facts.is_empty() {
-        true => "nothing said".to_owned(),
-        false => {
-            let names: Vec<&str> = facts.iter().map(|it| it.what.as_str()).collect();
-            names.join(", ")
-        }
+        true => vec!["nothing said".to_owned()],
+        false => facts.iter().map(|it| it.what.clone()).collect(),
     }
 }
 

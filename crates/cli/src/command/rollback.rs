@@ -20,7 +20,8 @@ use crate::run::{self, Journals};
 use crate::session::{Place, Session, header};
 use crate::stopped;
 use crate::system::Stop;
-use crate::view;
+use crate::view::plan::list;
+use crate::view::{self, foreign};
 
 /// Chooses on every target asked for, asks, activates, verifies, records, holds.
 pub async fn run(global: &Global, mut session: Session, args: &RollbackArgs) -> Result<Exit> {
@@ -53,9 +54,9 @@ async fn locked(
     let session = &*session;
     stopped::tell(global, session).await?;
     let (chosen, over) = choosing::choose(session, service, args.to.as_deref()).await?;
+    show(global, session, service, &chosen);
     let (mut choices, mut unrecorded) = (Vec::new(), Vec::new());
     for chosen in chosen {
-        show(global, service, &chosen);
         match chosen {
             Chosen::Goes(choice) => choices.push(*choice),
             Chosen::Finishes(choice) => choices.push(*choice),
@@ -131,108 +132,163 @@ async fn record(
     }
 }
 
-fn show(global: &Global, service: &str, chosen: &Chosen<'_>) {
-    let place = chosen.place();
+/// Says what is done on each cloud; what is the same on several, once.
+fn show(global: &Global, session: &Session, service: &str, all: &[Chosen<'_>]) {
     if global.json {
-        if let Chosen::Serves { release, .. } = chosen {
-            let cloud = place.name();
-            view::json_line(&json!({
-                "event": "serves_already", "cloud": cloud, "release": release,
-            }));
+        for chosen in all {
+            if let Chosen::Serves { place, release, .. } = chosen {
+                view::json_line(&json!({
+                    "event": "serves_already", "cloud": place.name(), "release": release,
+                }));
+            }
         }
         return;
     }
-    outln!("{}", header(place.cloud.target(), &place.caller));
-    let choice = match chosen {
-        Chosen::Serves {
-            release,
-            finished,
-            unrecorded,
-            ..
-        } => {
-            let finished = match finished {
-                true => "the rollback before had come to its end here: ",
-                false => "",
-            };
-            let done = match unrecorded {
-                true => "no run recorded it: that is made up for, and nothing else is done",
-                false => "nothing is done",
-            };
-            outln!(
-                "  {service}: {finished}r{} serves already ({}); {done}",
-                release.number,
-                revision_name(&release.revision.0)
-            );
-            return;
-        }
-        Chosen::Finishes(choice) => {
-            outln!("  {service}: finishing the rollback that stopped, and nothing more");
-            choice
-        }
-        Chosen::Goes(choice) => choice,
-    };
-    if choice.unrecorded {
-        let (from, whose) = (
-            &choice.from,
-            match choice.from.rollback_to {
-                Some(number) => format!("r{number} again"),
-                None => "recorded by no run".to_owned(),
-            },
-        );
-        outln!(
-            "  {service}: {} serves, {whose}: it is recorded as r{} first",
-            revision_name(&from.revision.0),
-            from.number
-        );
+    for chosen in all {
+        let place = chosen.place();
+        outln!("{}", header(place.cloud.target(), &place.caller));
     }
-    let (from, to) = (&choice.from, &choice.to);
-    outln!(
-        "  {service}: r{} ({}, image {}) -> r{} ({}, image {})",
-        from.number,
-        revision_name(&from.revision.0),
-        ImageName::of(from).name(),
-        to.number,
-        revision_name(&to.revision.0),
-        ImageName::of(to).name()
-    );
-    tell_differences(choice);
-    for key in choice.follow.keys() {
-        outln!("  secret `{key}` stays at its current version: it follows");
+    let mut told: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
+    for chosen in all {
+        let lines = match chosen {
+            Chosen::Serves { .. } => served_already(chosen),
+            Chosen::Goes(choice) => steps_back(choice),
+            Chosen::Finishes(choice) => {
+                let finishing = "finishing the rollback that stopped, and nothing more".to_owned();
+                std::iter::once(finishing)
+                    .chain(steps_back(choice))
+                    .collect()
+            }
+        };
+        let cloud = chosen.place().name().as_str();
+        match told.iter_mut().find(|(same, _)| *same == lines) {
+            Some((_, clouds)) => clouds.push(cloud),
+            None => told.push((lines, vec![cloud])),
+        }
     }
-    for kept in choice.kept() {
-        outln!("  {kept}");
+    let environment = &session.loaded.environment;
+    for (lines, clouds) in told {
+        let mut lines = lines.into_iter();
+        let first = lines.next().unwrap_or_default();
+        outln!("{service} · {environment} on {}: {first}", list(&clouds));
+        for line in lines {
+            outln!("  {line}");
+        }
     }
 }
 
-/// What differs between what serves and what is to, as the releases say.
-fn tell_differences(choice: &Choice<'_>) {
-    const INDENT: usize = 4;
-    const COLUMN: usize = 24;
+/// That nothing is done, and why.
+fn served_already(chosen: &Chosen<'_>) -> Vec<String> {
+    let Chosen::Serves {
+        release,
+        finished,
+        unrecorded,
+        ..
+    } = chosen
+    else {
+        return Vec::new();
+    };
+    let finished = match finished {
+        true => "the rollback before had come to its end here: ",
+        false => "",
+    };
+    let done = match unrecorded {
+        true => "no run recorded it: that is made up for, and nothing else is done",
+        false => "nothing is done",
+    };
+    vec![format!(
+        "{finished}r{} serves already ({}); {done}",
+        release.number,
+        revision_name(&release.revision.0)
+    )]
+}
+
+/// Where it goes, and below that what differs and what stays.
+fn steps_back(choice: &Choice<'_>) -> Vec<String> {
+    let (from, to) = (&choice.from, &choice.to);
+    let mut lines = vec![format!(
+        "r{} ({}) → r{} ({})",
+        from.number,
+        foreign::one_line(&ImageName::of(from).name()),
+        to.number,
+        foreign::one_line(&ImageName::of(to).name())
+    )];
+    if choice.unrecorded {
+        let whose = match from.rollback_to {
+            Some(number) => format!("r{number} again"),
+            None => "recorded by no run".to_owned(),
+        };
+        lines.push(format!(
+            "{} serves, {whose}: it is recorded as r{} first",
+            revision_name(&from.revision.0),
+            from.number
+        ));
+    }
+    lines.extend(in_columns(&rows(choice)));
+    lines
+}
+
+/// What differs between what serves and what is to, as the releases say, and what stays: a name,
+/// and what is said of it.
+fn rows(choice: &Choice<'_>) -> Vec<(String, Said)> {
     let (from, to) = (&choice.from, &choice.to);
     let facts = facts::between(&Version::of(from), &Version::of(to));
-    let facts: Vec<Fact> = facts
+    let follows = |fact: &Fact| {
+        let used = to.spec.secrets.get(&fact.what);
+        used.is_some_and(|used| choice.follow.contains_key(&used.secret))
+    };
+    let mut rows: Vec<(String, Said)> = facts
         .into_iter()
         // What follows stays as it is.
-        .filter(|fact| {
-            let used = to.spec.secrets.get(&fact.what);
-            !used.is_some_and(|used| choice.follow.contains_key(&used.secret))
-        })
+        .filter(|fact| !follows(fact))
+        .map(|fact| (fact.what.clone(), Said::Differs(fact)))
         .collect();
-    let longest = facts.iter().map(|it| it.what.chars().count()).max();
-    let column = longest.unwrap_or(0).min(COLUMN);
-    for fact in &facts {
-        let what = view::foreign::one_line(&fact.what);
-        let room = view::width().saturating_sub(INDENT + column + 2);
-        let how = view::plan::how(fact, room);
-        outln!("{:INDENT$}{what:<column$}  {how}", "");
-    }
+    let stays = |words: &str| Said::Words(words.to_owned());
+    let following = choice.follow.keys();
+    rows.extend(following.map(|key| {
+        let words = "stays at its current version (on_rollback = \"follow\")";
+        (key.clone(), stays(words))
+    }));
     if to.migration != from.migration && from.migration.is_some() {
-        outln!(
-            "{:INDENT$}the database stays as the migrations of r{} left it: none is undone",
-            "",
+        let words = format!(
+            "schema stays as the migrations of r{} left it: none is undone",
             from.number
         );
+        rows.push(("database".to_owned(), Said::Words(words)));
     }
+    let kept = choice.kept().into_iter();
+    rows.extend(kept.map(|kept| ("but".to_owned(), Said::Words(kept))));
+    let skipped = choice.skipped.iter();
+    rows.extend(skipped.map(|it| ("skipped".to_owned(), Said::Words(it.clone()))));
+    rows
+}
+
+/// What is said of a name.
+enum Said {
+    Differs(Fact),
+    Words(String),
+}
+
+/// The rows as lines, what is said in one column.
+fn in_columns(rows: &[(String, Said)]) -> Vec<String> {
+    const INDENT: usize = 2;
+    const COLUMN: usize = 24;
+    let longest = rows.iter().map(|(what, _)| what.chars().count()).max();
+    let column = longest.unwrap_or(0).min(COLUMN);
+    let room = view::width().saturating_sub(INDENT + column + 2);
+    let mut lines = Vec::new();
+    for (what, said) in rows {
+        let what = foreign::one_line(&view::plan::cut(what, COLUMN));
+        let said = match said {
+            Said::Differs(fact) => vec![view::plan::how(fact, room)],
+            Said::Words(words) => view::plan::wrap(&foreign::one_line(words), room),
+        };
+        for (at, line) in said.into_iter().enumerate() {
+            let what = if at == 0 { what.as_str() } else { "" };
+            lines.push(format!("{what:<column$}  {line}").trim_end().to_owned());
+        }
+    }
+    lines
 }
 
 /// What came of the rollbacks of one run.

@@ -207,12 +207,11 @@ impl Shown {
             };
             let row = self.row(key, None);
             row.cells.insert(place.name(), looked.cell(now));
-            let on = format!("{key} on {}", place.name());
-            let wrong = looked.wrong();
-            row.wrong.extend(wrong.map(|why| format!("{on}: {why}")));
+            let cloud = place.name();
+            row.wrong.extend(looked.wrong().map(|why| (cloud, why)));
             let notes = looked.notes(service, record.as_ref(), now);
             row.notes
-                .extend(notes.into_iter().map(|note| format!("{on}: {note}")));
+                .extend(notes.into_iter().map(|note| (cloud, note)));
         } else if destroyed && serving.is_none() {
             outln!("  {key}  destroyed");
         } else {

@@ -85,22 +85,36 @@ pub fn render(
         ),
         false => format!("{app} · {environment}: {service} failed on {failed}"),
     };
+    let still = still(sides);
+    let title = match &still {
+        Some((number, _)) if sides.len() > 1 => format!("{title}; r{number} still serves on both"),
+        Some(_) | None => title,
+    };
     page.text.push_str(&format!("\n{title}\n"));
     let common = common(sides);
     if !common.is_empty() {
         page.text.push('\n');
         page.printed(&common);
+        let on = clouds(&|_| true);
+        page.row("", &format!("(the same on {on})"));
     }
     page.changes(sides);
     for side in sides {
         page.side(side, &common);
     }
     page.text.push('\n');
-    for (label, side) in std::iter::once("now")
-        .chain(std::iter::repeat(""))
-        .zip(sides)
-    {
-        page.row(label, &serves(side));
+    match still.filter(|_| sides.len() > 1) {
+        Some((number, revisions)) => {
+            let revisions = revisions.join("; ");
+            let on = clouds(&|_| true);
+            page.row("now", &format!("{on}: still serve r{number} ({revisions})"));
+        }
+        None => {
+            let labels = std::iter::once("now").chain(std::iter::repeat(""));
+            for (label, side) in labels.zip(sides) {
+                page.row(label, &serves(side));
+            }
+        }
     }
     for (at, command) in next.iter().enumerate() {
         // Never broken: it is to be pasted.
@@ -153,7 +167,7 @@ impl Page {
                 false => format!(" on {}", list(&clouds)),
             };
             self.text
-                .push_str(&format!("\nchanged since r{release}{on}:\n"));
+                .push_str(&format!("\nchanged since r{release} (which serves){on}:\n"));
             if facts.is_empty() {
                 self.row("", "nothing that the manifest says");
             }
@@ -190,7 +204,8 @@ impl Page {
                 let line = match row {
                     0 => {
                         let words = without_events(line, autopsy);
-                        format!("{} (at {time} UTC)", without_address(&words))
+                        let words = brief(&without_address(&words));
+                        format!("{words} (at {time} UTC)")
                     }
                     _ => line.clone(),
                 };
@@ -200,7 +215,7 @@ impl Page {
         let told: Vec<&String> = side.failed.iter().flat_map(|(_, lines)| lines).collect();
         for words in &autopsy.words {
             if !told.iter().any(|it| it.contains(words.trim())) {
-                self.row(&std::mem::take(&mut label), words);
+                self.row(&std::mem::take(&mut label), &brief(words));
             }
         }
         for line in stopped(autopsy) {
@@ -239,6 +254,29 @@ fn common(sides: &[Side<'_>]) -> Vec<String> {
     match sides.len() > 1 && shortest.iter().all(everywhere) {
         true => shortest.clone(),
         false => Vec::new(),
+    }
+}
+
+/// What Cloud Run says of every revision that does not start, whatever the cause ("Troubleshoot
+/// Cloud Run issues", container failed to start): `--json` has it.
+const OF_EVERY_REVISION: [&str; 4] = [
+    " is not ready and cannot serve traffic",
+    "This can happen when the container port is misconfigured",
+    "The health check timeout can be extended",
+    "Logs for this revision might contain more information",
+];
+
+/// The same without what a cloud says each time.
+fn brief(words: &str) -> String {
+    let (heading, said) = match words.split_once("REVISION_FAILED: ") {
+        Some((before, said)) => (format!("{before}REVISION_FAILED: "), said),
+        None => return words.to_owned(),
+    };
+    let told = |it: &&str| !OF_EVERY_REVISION.iter().any(|same| it.contains(same));
+    let sentences: Vec<&str> = said.split(". ").filter(told).collect();
+    match sentences.is_empty() {
+        true => words.to_owned(),
+        false => format!("{heading}{}", sentences.join(". ")),
     }
 }
 
@@ -299,6 +337,20 @@ fn quoted(check: &HealthSpec, cloud: Option<CloudName>) -> String {
         "{what}, every {interval}s for at most {timeout}s, {} failures make it unhealthy",
         check.retries
     )
+}
+
+/// The one release that serves everything on every side, with its revisions.
+fn still(sides: &[Side<'_>]) -> Option<(u64, Vec<String>)> {
+    let all = sides.iter().map(|side| match side.serving.as_slice() {
+        [(revision, 100, Some(number))] => Some((*number, &revision.0)),
+        _ => None,
+    });
+    let all: Vec<(u64, &String)> = all.collect::<Option<_>>()?;
+    let (number, _) = all.first()?;
+    let revision = |name: &str| foreign::one_line(name.rsplit('/').next().unwrap_or_default());
+    let revisions = all.iter().map(|(_, name)| revision(name)).collect();
+    let alike = all.iter().all(|(other, _)| other == number);
+    alike.then_some((*number, revisions))
 }
 
 fn serves(side: &Side<'_>) -> String {
@@ -434,11 +486,12 @@ mod tests {
         assert_eq!(text.matches("REVISION_FAILED").count(), 1, "{text}");
         assert!(text.lines().all(|it| it.chars().count() <= 80), "{text}");
         insta::assert_snapshot!(text, @r"
-    shop · staging: web failed on aws and gcp
+    shop · staging: web failed on aws and gcp; r2 still serves on both
 
            │ cannot read configuration
+           (the same on aws and gcp)
 
-    changed since r2:
+    changed since r2 (which serves):
            CRASH  unset → 1
 
     aws    failed and put back: shop-web:2 is to serve now, not shop-web:3 (at
@@ -449,8 +502,7 @@ mod tests {
     gcp    failed: REVISION_FAILED: it is not ready (at 00:00:57 UTC)
            │ Container called exit(1).
 
-    now    aws: still serves r2 (shop-web:2, 100 %)
-           gcp: still serves r2 (shop-web-00002-4sx, 100 %)
+    now    aws and gcp: still serve r2 (shop-web:2; shop-web-00002-4sx)
     next   deployer logs web --since 10m
            deployer apply    # once the cause is mended
     ");
@@ -481,6 +533,27 @@ mod tests {
         assert!(aws.contains("aws: nothing serves"), "{aws}");
         let gcp = shown(CloudName::Gcp);
         assert!(gcp.contains("check: GET /healthz, every 5s"), "{gcp}");
+    }
+
+    #[test]
+    fn what_cloud_run_says_each_time_is_left_out_and_nothing_else() {
+        let said = "failed: REVISION_FAILED: Revision 'web-00003-knj' is not ready and cannot serve traffic. The \
+             user-provided container failed to start and listen on the port defined provided by the PORT=8080 \
+             environment variable within the allocated timeout. This can happen when the container port is \
+             misconfigured or if the timeout is too short. The health check timeout can be extended. Logs for this \
+             revision might contain more information.";
+        assert_eq!(
+            brief(said),
+            "failed: REVISION_FAILED: The user-provided container failed to start and listen on the port defined \
+             provided by the PORT=8080 environment variable within the allocated timeout"
+        );
+        for whole in [
+            "failed: REVISION_FAILED: Revision 'web' is not ready and cannot serve traffic.",
+            "failed: REVISION_FAILED: it is not ready",
+            "failed: another thing. Logs for this revision might contain more information.",
+        ] {
+            assert_eq!(brief(whole), whole);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::duration;
 use crate::view::foreign;
-use crate::view::plan::{cut, wrap};
+use crate::view::plan::{cut, list, wrap};
 
 /// A release or an attempt at one, on the clouds where it is the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub struct Row {
     /// What tells it from another of that number.
     pub content_id: String,
     pub image: String,
-    pub changed: String,
+    /// What changed on each cloud, in words.
+    pub changed: BTreeMap<CloudName, Vec<String>>,
     pub cells: BTreeMap<CloudName, String>,
     pub at: Timestamp,
     pub by: String,
@@ -39,19 +40,40 @@ pub fn merge(rows: &mut Vec<Row>, of_cloud: Vec<Row>) {
     for row in of_cloud {
         let same = |it: &&mut Row| {
             let free = row.cells.keys().all(|cloud| !it.cells.contains_key(cloud));
-            (it.number, &it.content_id) == (row.number, &row.content_id)
-                && it.changed == row.changed
-                && free
+            // Of an attempt, which has no number, what it changed tells it from others.
+            let alike = row.number.is_some() || row.changed.values().eq(it.changed.values());
+            (it.number, &it.content_id) == (row.number, &row.content_id) && alike && free
         };
         match rows.iter_mut().find(same) {
             Some(other) => {
                 other.cells.extend(row.cells);
+                other.changed.extend(row.changed);
                 other.at = other.at.max(row.at);
             }
             None => rows.push(row),
         }
     }
     rows.sort_by_key(|row| std::cmp::Reverse(row.at));
+}
+
+/// What changed, each thing once; what changed on one of the row's clouds alone says so.
+fn changed(row: &Row) -> String {
+    let mut told: Vec<(&String, Vec<&str>)> = Vec::new();
+    for (cloud, changed) in &row.changed {
+        for what in changed {
+            match told.iter_mut().find(|(it, _)| *it == what) {
+                Some((_, clouds)) => clouds.push(cloud.as_str()),
+                None => told.push((what, vec![cloud.as_str()])),
+            }
+        }
+    }
+    let words = told
+        .into_iter()
+        .map(|(what, clouds)| match clouds.len() == row.changed.len() {
+            true => what.clone(),
+            false => format!("{what} ({} only)", list(&clouds)),
+        });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// The table, newest first, with its title and what is to be said below it.
@@ -76,7 +98,7 @@ pub fn render(
         let number = row
             .number
             .map_or_else(|| "-".to_owned(), |it| format!("r{it}"));
-        let mut cells = vec![number, cut(&row.image, 14), row.changed.clone()];
+        let mut cells = vec![number, cut(&row.image, 14), changed(row)];
         let on = clouds.iter().map(|it| row.cells.get(it));
         cells.extend(on.map(|it| it.cloned().unwrap_or_else(|| "-".into())));
         cells.extend([when(row), cut(&row.by, 16)]);
@@ -118,7 +140,7 @@ mod tests {
             number,
             content_id: format!("{number:?}"),
             image: "1.1".into(),
-            changed: changed.into(),
+            changed: BTreeMap::from([(cloud, vec![changed.into()])]),
             cells: BTreeMap::from([(cloud, cell.into())]),
             at: Timestamp::from_second(at).unwrap(),
             by: "ana@laptop".into(),
@@ -165,7 +187,7 @@ mod tests {
     #[test]
     fn moments_are_whole_in_a_pipe_and_what_changed_gives_way() {
         let mut rows = made_up();
-        rows[0].changed = "A, ".repeat(40);
+        rows[0].changed = BTreeMap::from([(CloudName::Aws, vec!["A, ".repeat(40)])]);
         let text = render(
             "web · staging",
             &rows,
@@ -176,6 +198,22 @@ mod tests {
         );
         assert!(text.contains("1970-01-01T02:30:01Z"), "{text}");
         assert!(text.lines().all(|it| it.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn what_changed_on_one_cloud_alone_says_so() {
+        use CloudName::{Aws, Gcp};
+        let of = |cloud, changed: &[&str]| Row {
+            changed: BTreeMap::from([(cloud, changed.iter().map(|it| (*it).into()).collect())]),
+            ..row(Some(3), "", cloud, "serves", 9_000)
+        };
+        let mut rows = Vec::new();
+        merge(&mut rows, vec![of(Aws, &["image", "replicas"])]);
+        merge(&mut rows, vec![of(Gcp, &["image", "LOG_LEVEL"])]);
+        assert_eq!(rows.len(), 1);
+        let text = render("web", &rows, &[], &CloudName::ALL, Moments::Iso, 120);
+        let says = "image, replicas (aws only), LOG_LEVEL (gcp only)";
+        assert!(text.contains(says), "{text}");
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The end of an apply: what serves, where, and the way back; pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
 
 use crate::duration;
 use crate::view::foreign;
-use crate::view::plan::list;
+use crate::view::plan::{cut, list, names, wrap};
 
 /// A release that a run made.
 #[derive(Clone, Debug)]
@@ -20,18 +20,35 @@ pub struct Served {
     /// Whether it failed its verification.
     pub rejected: bool,
     pub url: Option<String>,
+    /// How its verification ended. `None` where none was made.
+    pub checked: Option<Checked>,
 }
 
-/// More services than these are counted, and told one a line.
-const NAMED: usize = 3;
+/// How the verification of a release ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// So many checks passed.
+    Passed(usize),
+    Failed,
+    /// The service could not be asked, in words.
+    Skipped(String),
+}
 
-/// What came of it, with an empty line before. `back` is the command that goes back, and where to.
+/// More services than these are counted in the title.
+const NAMED: usize = 3;
+/// More services that stay as they are are counted below the table.
+const UNCHANGED: usize = 10;
+/// The longest name in its column, in characters.
+const NAME: usize = 24;
+
+/// What came of it, with an empty line before. `still` are the services that stay as they are, with
+/// their releases; `back` is the command that goes back, and where to.
 pub fn render(
     (app, environment): (&str, &str),
     served: &[Served],
+    still: &[(CloudName, String, u64)],
     back: Option<&str>,
-    took: Duration,
-    width: usize,
+    (took, width): (Duration, usize),
 ) -> String {
     let mut by_service: BTreeMap<&str, Vec<&Served>> = BTreeMap::new();
     for one in served {
@@ -41,8 +58,7 @@ pub fn render(
         .iter()
         .map(|(service, on)| format!("{service} {}", phrase(on)))
         .collect();
-    let many = by_service.len() > NAMED;
-    let title = match many {
+    let title = match by_service.len() > NAMED {
         true => format!(
             "{app} · {environment}: {} services have a new release",
             by_service.len()
@@ -53,28 +69,135 @@ pub fn render(
     let used = title.chars().count() + took.chars().count();
     let gap = width.saturating_sub(used).max(2);
     let mut text = format!("\n{title}{:gap$}{took}\n", "");
-    for ((service, on), phrase) in by_service.iter().zip(&phrases) {
+    let many = by_service.len() > NAMED;
+    let table = table(&by_service, still, width);
+    text.push_str(&table);
+    let mut rest = String::new();
+    for (service, on) in by_service.iter().filter(|_| !many) {
         let mut urls: Vec<(CloudName, &String)> = on
             .iter()
             .filter_map(|one| Some((one.cloud, one.url.as_ref()?)))
             .collect();
         urls.sort_unstable();
-        if many {
-            let urls = urls.iter().map(|(_, url)| foreign::one_line(url));
-            let urls: Vec<String> = urls.collect();
-            let line = format!("  {phrase}  {}", urls.join("  "));
-            text.push_str(&format!("{}\n", line.trim_end()));
-            continue;
-        }
         let name = if by_service.len() > 1 { service } else { "" };
         for (cloud, url) in urls {
             let label = format!("{cloud} {name}");
             let url = foreign::one_line(url);
-            text.push_str(&format!("  {:<5} {url}\n", label.trim_end()));
+            rest.push_str(&format!("  {:<5} {url}\n", label.trim_end()));
         }
     }
+    rest.push_str(&unchecked(served, width));
     if let Some(back) = back {
-        text.push_str(&format!("  back: {back}\n"));
+        rest.push_str(&format!("  back: {back}\n"));
+    }
+    if !table.is_empty() && !rest.is_empty() {
+        text.push('\n');
+    }
+    text + &rest
+}
+
+/// A line for each service, both clouds side by side, where the title does not say it all: there
+/// are several, or they were verified.
+fn table(
+    by_service: &BTreeMap<&str, Vec<&Served>>,
+    still: &[(CloudName, String, u64)],
+    width: usize,
+) -> String {
+    let all = by_service.values().flatten();
+    let checked = all.clone().any(|it| it.checked.is_some());
+    let mut rows: BTreeMap<(bool, &str), BTreeMap<CloudName, String>> = BTreeMap::new();
+    for one in all {
+        let row = rows.entry((false, one.service.as_str())).or_default();
+        row.insert(one.cloud, cell(one));
+    }
+    for (cloud, service, number) in still {
+        let is_new = by_service.contains_key(service.as_str());
+        let row = rows.entry((!is_new, service.as_str())).or_default();
+        row.insert(*cloud, format!("r{number}  unchanged"));
+    }
+    if rows.len() < 2 && !checked {
+        return String::new();
+    }
+    let clouds: BTreeSet<CloudName> = rows.values().flat_map(|row| row.keys().copied()).collect();
+    let unchanged = rows.keys().filter(|(still, _)| *still).count();
+    let folds = unchanged > UNCHANGED;
+    let rows: Vec<(&str, Vec<String>)> = rows
+        .iter()
+        .filter(|((still, _), _)| !(folds && *still))
+        .map(|((_, service), row)| {
+            let cells = clouds.iter();
+            let cells = cells.map(|it| row.get(it).cloned().unwrap_or_else(|| "-".into()));
+            (*service, cells.collect())
+        })
+        .collect();
+    let name = rows.iter().map(|(service, _)| service.chars().count());
+    let name = name.max().unwrap_or(0).clamp("SERVICE".len(), NAME) + 2;
+    let room = width.saturating_sub(name) / clouds.len().max(1);
+    let column = |at: usize| {
+        let cells = rows.iter().map(|(_, cells)| cells[at].chars().count());
+        (cells.max().unwrap_or(0) + 2).min(room).max(6)
+    };
+    let columns: Vec<usize> = (0..clouds.len()).map(column).collect();
+    let line = |first: &str, cells: &[String]| {
+        let mut line = format!("{:<name$}", cut(&foreign::one_line(first), name - 2));
+        for (cell, column) in cells.iter().zip(&columns) {
+            let cell = cut(cell, column.saturating_sub(2));
+            line.push_str(&format!("{cell:<column$}"));
+        }
+        format!("{}\n", line.trim_end())
+    };
+    let heads: Vec<String> = clouds.iter().map(|it| it.as_str().to_uppercase()).collect();
+    let mut text = format!("\n{}", line("SERVICE", &heads));
+    for (service, cells) in &rows {
+        text.push_str(&line(service, cells));
+    }
+    if folds {
+        text.push_str(&format!("{unchanged} services unchanged\n"));
+    }
+    text
+}
+
+/// `r3  verified (3)`, `r3  not checked*`
+fn cell(one: &Served) -> String {
+    let how = match (&one.checked, one.detached, one.rejected) {
+        (_, true, _) => "rolling out".to_owned(),
+        (Some(Checked::Failed), ..) | (_, _, true) => "FAILED ITS VERIFICATION".to_owned(),
+        (Some(Checked::Passed(count)), ..) => format!("verified ({count})"),
+        (Some(Checked::Skipped(_)), ..) => "not checked*".to_owned(),
+        (None, ..) => "serves".to_owned(),
+    };
+    format!("r{}  {how}", one.number)
+}
+
+/// Why services were not asked, each reason once.
+fn unchecked(served: &[Served], width: usize) -> String {
+    let mut reasons: Vec<(String, BTreeSet<&str>, BTreeSet<&str>)> = Vec::new();
+    for one in served {
+        let Some(Checked::Skipped(why)) = &one.checked else {
+            continue;
+        };
+        let why = foreign::words(why).replace('\n', " ");
+        let (service, cloud) = (one.service.as_str(), one.cloud.as_str());
+        match reasons.iter_mut().find(|(same, ..)| *same == why) {
+            Some((_, services, clouds)) => {
+                services.insert(service);
+                clouds.insert(cloud);
+            }
+            None => reasons.push((why, BTreeSet::from([service]), BTreeSet::from([cloud]))),
+        }
+    }
+    let mut text = String::new();
+    for (why, services, clouds) in reasons {
+        let services: Vec<String> = services.into_iter().map(foreign::one_line).collect();
+        let clouds: Vec<&str> = clouds.into_iter().collect();
+        let words = format!("{} on {}: {why}", names(&services), list(&clouds));
+        for (at, line) in wrap(&words, width.saturating_sub(2))
+            .into_iter()
+            .enumerate()
+        {
+            let mark = if at == 0 { '*' } else { ' ' };
+            text.push_str(&format!("{mark} {line}\n"));
+        }
     }
     text
 }
@@ -118,6 +241,7 @@ mod tests {
             detached: false,
             rejected: false,
             url: (cloud == CloudName::Gcp).then(|| "https://web.a.run.app".into()),
+            checked: None,
         }
     }
 
@@ -129,7 +253,7 @@ mod tests {
         ];
         let back = Some("deployer rollback web    (to r2, image 1.0)");
         let took = Duration::from_secs(108);
-        let text = render(("shop", "staging"), &both, back, took, 80);
+        let text = render(("shop", "staging"), &both, &[], back, (took, 80));
         insta::assert_snapshot!(text, @r"
     shop · staging: web r3 serves on aws and gcp                               1m48s
       gcp   https://web.a.run.app
@@ -144,7 +268,7 @@ mod tests {
             served(CloudName::Gcp, "web", 3),
         ];
         both[0].rejected = true;
-        let text = render(("shop", "staging"), &both, None, Duration::ZERO, 80);
+        let text = render(("shop", "staging"), &both, &[], None, (Duration::ZERO, 80));
         let says = "r3 failed its verification and serves on aws, r3 serves on gcp";
         assert!(text.contains(says), "{text}");
     }
@@ -156,7 +280,7 @@ mod tests {
             served(CloudName::Gcp, "web", 2),
         ];
         both[0].detached = true;
-        let text = render(("shop", "staging"), &both, None, Duration::ZERO, 80);
+        let text = render(("shop", "staging"), &both, &[], None, (Duration::ZERO, 80));
         assert!(
             text.contains("web r3 is rolling out on aws, r2 serves on gcp"),
             "{text}"
@@ -171,8 +295,46 @@ mod tests {
                 ..served(CloudName::Aws, &format!("svc-{it:02}"), 1)
             })
             .collect();
-        let text = render(("mono", "staging"), &all, None, Duration::from_secs(24), 80);
-        assert_eq!(text.lines().count(), 32, "{text}");
+        let took = Duration::from_secs(24);
+        let text = render(("mono", "staging"), &all, &[], None, (took, 80));
+        assert_eq!(text.lines().count(), 34, "{text}");
         assert!(text.contains("30 services have a new release"), "{text}");
+    }
+
+    #[test]
+    fn what_was_verified_stands_in_a_table_and_why_something_was_not_below_it() {
+        let mut all = [
+            served(CloudName::Aws, "web", 3),
+            served(CloudName::Gcp, "web", 3),
+        ];
+        all[0].checked = Some(Checked::Skipped(
+            "no address is known: set targets.aws.services.web.url".into(),
+        ));
+        all[1].checked = Some(Checked::Passed(3));
+        let still = CloudName::ALL.map(|cloud| (cloud, "worker".to_owned(), 1));
+        let back = Some("deployer rollback web    # to r2, image 1.0");
+        let took = Duration::from_secs(108);
+        for width in [60, 80, 120] {
+            let text = render(("shop", "staging"), &all, &still, back, (took, width));
+            assert!(text.lines().all(|it| it.chars().count() <= width), "{text}");
+        }
+        let text = render(("shop", "staging"), &all, &still, back, (took, 80));
+        insta::assert_snapshot!(text, @r"
+    shop · staging: web r3 serves on aws and gcp                               1m48s
+
+    SERVICE  AWS               GCP
+    web      r3  not checked*  r3  verified (3)
+    worker   r1  unchanged     r1  unchanged
+
+      gcp   https://web.a.run.app
+    * web on aws: no address is known: set targets.aws.services.web.url
+      back: deployer rollback web    # to r2, image 1.0
+    ");
+        let many: Vec<_> = (0..30)
+            .map(|it| (CloudName::Aws, format!("svc-{it:02}"), 1))
+            .collect();
+        let text = render(("shop", "staging"), &all, &many, back, (took, 80));
+        assert!(text.contains("\n30 services unchanged\n"), "{text}");
+        assert!(!text.contains("svc-07"), "{text}");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use deployer_core::address::CloudName;
 
 use crate::view::foreign;
-use crate::view::plan::{cut, wrap};
+use crate::view::plan::{cut, list, wrap};
 
 /// One thing on its clouds.
 #[derive(Clone, Debug, Default)]
@@ -15,10 +15,27 @@ pub struct Row {
     /// What it is, where it is no service.
     pub sort: Option<&'static str>,
     pub cells: BTreeMap<CloudName, String>,
-    /// What is not as it should be, in words.
-    pub wrong: Vec<String>,
-    /// What else people should know.
-    pub notes: Vec<String>,
+    /// What is not as it should be, in words, and where.
+    pub wrong: Vec<(CloudName, String)>,
+    /// What else people should know, and of which cloud.
+    pub notes: Vec<(CloudName, String)>,
+}
+
+impl Row {
+    /// What is said of it, the same words of several clouds once.
+    fn told(&self, said: &[(CloudName, String)]) -> Vec<String> {
+        let mut told: Vec<(&String, Vec<&str>)> = Vec::new();
+        for (cloud, words) in said {
+            match told.iter_mut().find(|(same, _)| *same == words) {
+                Some((_, clouds)) => clouds.push(cloud.as_str()),
+                None => told.push((words, vec![cloud.as_str()])),
+            }
+        }
+        let lines = told.into_iter();
+        lines
+            .map(|(words, clouds)| format!("{} on {}: {words}", self.name, list(&clouds)))
+            .collect()
+    }
 }
 
 /// The longest name of a service that is shown whole, in characters.
@@ -71,15 +88,16 @@ pub fn render(rows: &[Row], notes: &[String], clouds: &[CloudName], width: usize
     for row in &stores {
         text.push_str(&line(&row.name, cells(row)));
     }
-    let wrong = rows.iter().flat_map(|row| &row.wrong);
-    let told = rows.iter().flat_map(|row| &row.notes).chain(notes);
+    let wrong = rows.iter().flat_map(|row| row.told(&row.wrong));
+    let told = rows.iter().flat_map(|row| row.told(&row.notes));
+    let told = told.chain(notes.iter().cloned());
     let lines = wrong.map(|it| ("!", it)).chain(told.map(|it| (" ", it)));
     let mut first = true;
     for (mark, words) in lines {
         if std::mem::take(&mut first) {
             text.push('\n');
         }
-        let words = foreign::words(words).replace('\n', " ");
+        let words = foreign::words(&words).replace('\n', " ");
         for (at, line) in wrap(&words, width.saturating_sub(3))
             .into_iter()
             .enumerate()
@@ -108,10 +126,13 @@ mod tests {
         let rows = [
             row("web", "r7 1.1  1 of 1  2m", "r7 1.1  ready  2m  verified"),
             Row {
-                wrong: vec![
-                    "api on gcp: failed: REVISION_FAILED: Revision 'api-00003-mcc' is not ready and cannot serve traffic".into(),
-                ],
-                notes: vec!["web is on hold on aws: ana went back from r8 to r7, 2m ago".into()],
+                wrong: vec![(
+                    CloudName::Gcp,
+                    "failed: REVISION_FAILED: Revision 'api-00003-mcc' is not ready and cannot serve traffic".into(),
+                )],
+                notes: CloudName::ALL
+                    .map(|cloud| (cloud, "on hold: ana went back from r8 to r7, 2m ago".into()))
+                    .to_vec(),
                 ..row("api", "r4 1.0  1 of 1  3h", "r4 1.0  FAILED  3h")
             },
             Row {
@@ -133,7 +154,7 @@ mod tests {
 
     !  api on gcp: failed: REVISION_FAILED: Revision 'api-00003-mcc' is not ready
        and cannot serve traffic
-       web is on hold on aws: ana went back from r8 to r7, 2m ago
+       api on aws and gcp: on hold: ana went back from r8 to r7, 2m ago
        aws is locked by ana@laptop
     ");
     }
@@ -149,7 +170,7 @@ mod tests {
                 )
             })
             .collect();
-        rows[17].wrong.push("svc-17 on aws: failing".into());
+        rows[17].wrong.push((CloudName::Aws, "failing".into()));
         let text = render(&rows, &[], &CloudName::ALL, 80);
         assert_eq!(text.lines().count(), 33, "{text}");
         assert!(text.lines().nth(1).unwrap().starts_with("svc-17"), "{text}");

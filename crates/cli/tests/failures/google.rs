@@ -412,7 +412,7 @@ async fn private(stage: &Stage) {
     stage.want(&SECOND);
     let said = run(stage, &["apply", "--yes"], "gcp", Exit::Success).await;
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    says(&said, &["`idp` is not verified: its ingress is `internal`"]);
+    says(&said, &["* idp on gcp: its ingress is `internal`"]);
 }
 
 async fn switch_off(stage: &Stage, apis: &[&str]) {

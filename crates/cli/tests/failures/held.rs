@@ -356,7 +356,7 @@ async fn code_alone_pins(stage: &Stage) {
     run(stage, APPLY, "all", Exit::Success).await;
     for cloud in ["aws", "gcp"] {
         let said = run(stage, BACK, cloud, Exit::Success).await;
-        says(&said, &["-> r2"]);
+        says(&said, &["→ r2"]);
         assert_serves(stage, cloud, 2).await;
     }
 }

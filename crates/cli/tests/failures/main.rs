@@ -39,6 +39,7 @@ mod ledger;
 mod lost;
 mod masked;
 mod migrated;
+mod numbers;
 mod others;
 mod outages;
 mod owners;
@@ -137,6 +138,7 @@ const TESTS: &[&[Test]] = &[
     runbooks::TESTS,
     access::TESTS,
     releases::TESTS,
+    numbers::TESTS,
     migrated::TESTS,
     apart::TESTS,
     lost::TESTS,

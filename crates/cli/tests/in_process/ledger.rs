@@ -65,6 +65,8 @@ struct Inner {
     crash: Mutex<Option<Crash>>,
     writes: AtomicUsize,
     killed: Notify,
+    /// What is not to be read: whatever has this in its path.
+    hidden: Mutex<Option<String>>,
 }
 
 impl KillingStore {
@@ -77,6 +79,7 @@ impl KillingStore {
             crash: Mutex::new(None),
             writes: AtomicUsize::new(0),
             killed: Notify::new(),
+            hidden: Mutex::new(None),
         }))
     }
 
@@ -84,6 +87,22 @@ impl KillingStore {
     pub fn arm(&self, crash: Option<Crash>) {
         *self.0.crash.lock().unwrap_or_else(PoisonError::into_inner) = crash;
         self.0.writes.store(0, Ordering::SeqCst);
+    }
+
+    /// Nobody may read what has this in its path.
+    #[allow(dead_code, reason = "not every test hides anything")]
+    pub fn hide(&self, part: Option<&str>) {
+        let mut hidden = self.0.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        *hidden = part.map(str::to_owned);
+    }
+
+    fn must_be_readable(&self, path: Option<&Path>) -> Result<()> {
+        let hidden = self.0.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = path.map_or("", Path::as_ref);
+        match hidden.as_ref().is_some_and(|part| path.contains(part)) {
+            true => Err(failure("nobody may read this")),
+            false => Ok(()),
+        }
     }
 
     /// The writes since [`KillingStore::arm`].
@@ -258,6 +277,7 @@ impl ObjectStore for KillingStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.must_be_readable(Some(location))?;
         let found = self.0.store.get_opts(location, options).await?;
         Ok(GetResult {
             meta: self.dated(found.meta.clone()),
@@ -295,12 +315,16 @@ impl ObjectStore for KillingStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if let Err(error) = self.must_be_readable(prefix) {
+            return futures::stream::iter([Err(error)]).boxed();
+        }
         let this = self.clone();
         let dated = move |meta| this.dated(meta);
         self.0.store.list(prefix).map_ok(dated).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.must_be_readable(prefix)?;
         let found = self.0.store.list_with_delimiter(prefix).await?;
         let objects = found.objects.into_iter().map(|meta| self.dated(meta));
         Ok(ListResult {

@@ -189,6 +189,44 @@ fn what_an_undo_put_back_counts_as_what_served_and_rejects_nothing() {
 }
 
 #[test]
+fn what_a_rollback_passes_over_is_named_with_why() {
+    use Skipped::{Rejected, SameContent, Unverified};
+    let skipped = |steps: &[Step]| {
+        let releases = after(steps);
+        let history = History::new(&releases, &restores);
+        let from = releases.last().unwrap();
+        let to = history.before(from).unwrap();
+        let skipped = history.skipped(from, to).into_iter();
+        let skipped: Vec<_> = skipped.map(|(it, why)| (it.number, why)).collect();
+        (to.number, skipped)
+    };
+    assert_eq!(skipped(&[Apply(1), Apply(2)]), (1, Vec::new()));
+    assert_eq!(
+        skipped(&[Apply(1), Apply(2), Label]),
+        (1, vec![(2, SameContent)])
+    );
+    assert_eq!(
+        skipped(&[Apply(1), Fails(2), Apply(3)]),
+        (1, vec![(2, Unverified)])
+    );
+    let rejected = [
+        Apply(1),
+        Apply(2),
+        Apply(3),
+        Back,
+        Apply(4),
+        To(2),
+        Apply(5),
+    ];
+    let (to, skipped) = skipped(&rejected);
+    assert_eq!(to, 2);
+    assert!(
+        skipped.contains(&(3, Rejected)) && skipped.contains(&(5, Rejected)),
+        "{skipped:?}"
+    );
+}
+
+#[test]
 fn releases_of_before_say_by_their_number_what_they_rejected() {
     let mut releases = after(&[Apply(1), Apply(2), Back, Apply(3), Apply(4)]);
     releases[2].rejects = None;

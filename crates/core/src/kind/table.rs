@@ -44,6 +44,8 @@ pub struct Listing<F> {
     pub noun: &'static str,
     /// When it is deleted. `None` for a step.
     pub tier: Option<Tier>,
+    /// What is left of one that was deleted.
+    pub leaves: Option<&'static str>,
     /// What its cloud says of it.
     pub facts: F,
 }
@@ -55,6 +57,7 @@ impl<F> Listing<F> {
             kind: K::KIND,
             noun: K::NOUN,
             tier: Some(K::TIER),
+            leaves: K::LEAVES,
             facts: K::FACTS,
         }
     }

@@ -37,6 +37,10 @@ pub struct RunHeader {
     /// The services of which a new roll-out was asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub redeploys: BTreeMap<String, Redeploy>,
+    /// The id of the plan file that it carries out, where it has one. Headers of before do not say
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// Which command it is that was typed, on whichever targets: theirs are the same. Headers of
     /// before do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

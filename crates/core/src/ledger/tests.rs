@@ -162,6 +162,7 @@ async fn what_was_made_only_just_now_is_forgotten_when_two_runs_do_not_see_it() 
         manifest: serde_json::Value::Null,
         contents: std::collections::BTreeMap::new(),
         redeploys: std::collections::BTreeMap::new(),
+        plan: None,
         typed: None,
     };
     let address: Address = "aws/us-east-1/rds.instance/main".parse().unwrap();
@@ -191,6 +192,7 @@ async fn a_run_writes_its_entries_in_order_and_keeps_the_inventory() {
         manifest: serde_json::Value::Null,
         contents: std::collections::BTreeMap::new(),
         redeploys: std::collections::BTreeMap::new(),
+        plan: None,
         typed: None,
     };
     let run = ledger.begin_run(header).await.unwrap();

@@ -220,6 +220,7 @@ impl Bench {
                 manifest: serde_json::Value::Null,
                 contents: BTreeMap::new(),
                 redeploys: BTreeMap::new(),
+                plan: None,
                 typed: None,
             };
             let run = place.ledger.begin_run(header).await.unwrap();

@@ -465,6 +465,15 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn people_are_told_how_long_the_last_backup_is_kept() {
+        let told = crate::leaves("sql.instance").unwrap();
+        assert!(
+            told.contains(&format!("for {LAST_BACKUP_DAYS} days")),
+            "{told}"
+        );
+    }
+
     fn refused(status: u16, body: &str) -> CloudError {
         let body = bytes::Bytes::copy_from_slice(body.as_bytes());
         let status_of_body = Status::try_from(&body).unwrap();

@@ -226,6 +226,8 @@ impl Kind for Instance {
     const KIND: &'static str = "sql.instance";
     const NOUN: &'static str = "database instance";
     const TIER: Tier = Tier::Store;
+    const LEAVES: Option<&'static str> =
+        Some("the last backup of `NAME`, which Cloud SQL keeps for 30 days");
     const FACTS: Access = Access {
         feature: Feature::Databases,
         // Operations are read by the permission on their instance.

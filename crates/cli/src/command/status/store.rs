@@ -121,8 +121,7 @@ impl Store {
             }
         };
         row.cells.insert(cloud, cell);
-        let wrong = wrong.map(|why| format!("{} on {cloud}: {why}", self.key));
-        row.wrong.extend(wrong);
+        row.wrong.extend(wrong.map(|why| (cloud, why)));
     }
 
     /// Lines for people.

@@ -37,6 +37,7 @@ pub fn dangers(
         }
     }
     said.extend(of_stores_lost(plan, things));
+    said.extend(last_copies(things));
     said.extend(public(things));
     for thing in things {
         said.extend(another_hand(thing));
@@ -134,6 +135,22 @@ fn of_stores_lost(plan: &Plan, things: &[&Thing<'_>]) -> Vec<(&'static str, &'st
             }
         };
         said.push((RED, "LOSES DATA", format!("{cloud}: {what}")));
+    }
+    said
+}
+
+/// Where what a deleted database held is to be found then.
+fn last_copies(things: &[&Thing<'_>]) -> Vec<(&'static str, &'static str, String)> {
+    let mut said = Vec::new();
+    for thing in things {
+        for cloud in thing.clouds() {
+            let deleted = thing.changed(cloud);
+            let deleted = deleted.filter(|it| it.action == Action::Delete);
+            for leaves in deleted.filter_map(|it| fields::leaves(&it.address)) {
+                let (name, leaves) = (&thing.name, foreign::one_line(&leaves));
+                said.push((YELLOW, "LAST COPY", format!("{name} on {cloud}: {leaves}")));
+            }
+        }
     }
     said
 }

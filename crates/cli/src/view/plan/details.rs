@@ -9,7 +9,7 @@ use crate::again;
 use crate::scene::Scene;
 use crate::view::foreign;
 
-use super::{BOLD, GREEN, Layout, PLAIN, RED, YELLOW, sum};
+use super::{BOLD, GREEN, Layout, PLAIN, RED, YELLOW, fields, sum};
 
 /// The mark of an action.
 pub fn mark(action: Action) -> &'static str {
@@ -37,6 +37,10 @@ pub fn render(plan: &Plan, scene: &Scene, headers: &[(Target, String)], colour: 
     let layout = Layout { colour, width: 0 };
     let paint = |code: &str, text: &str| layout.paint(code, text);
     let mut text = format!("{} in environment {}\n", plan.app, plan.environment);
+    let reason = common_reason(plan);
+    if let Some(reason) = reason {
+        text.push_str(&format!("{}\n", foreign::words(reason)));
+    }
     for (target, header) in headers {
         text.push_str(&format!("\n{}\n", paint(BOLD, header)));
         let mut unchanged = 0;
@@ -52,7 +56,8 @@ pub fn render(plan: &Plan, scene: &Scene, headers: &[(Target, String)], colour: 
                 }
                 continue;
             }
-            text.push_str(&node(change, &paint));
+            let reason = Some(change.reason.as_str()).filter(|it| reason != Some(*it));
+            text.push_str(&node(change, reason, &paint));
         }
         if unchanged > 0 {
             text.push_str(&format!(
@@ -71,7 +76,22 @@ pub fn render(plan: &Plan, scene: &Scene, headers: &[(Target, String)], colour: 
     text
 }
 
-fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
+/// Why everything that is deleted goes, where a plan does nothing else and that is one reason: it
+/// is said once.
+pub(super) fn common_reason(plan: &Plan) -> Option<&str> {
+    let mut changes = plan
+        .changes
+        .iter()
+        .filter(|it| !matches!(it.action, Action::NoOp | Action::Release));
+    let first = changes.next()?;
+    let mut others = changes.peekable();
+    let several = others.peek().is_some();
+    let alike = others.all(|it| it.action == Action::Delete && it.reason == first.reason);
+    (several && alike && first.action == Action::Delete).then_some(first.reason.as_str())
+}
+
+/// One node; without a reason, where that stands above.
+fn node(change: &Change, reason: Option<&str>, paint: &impl Fn(&str, &str) -> String) -> String {
     let mark = format!("{:>5}", mark(change.action));
     let what = match change.sort {
         Sort::Resource => "",
@@ -85,14 +105,21 @@ fn node(change: &Change, paint: &impl Fn(&str, &str) -> String) -> String {
     );
     if change.action != Action::Create || change.sort == Sort::Step {
         let warning = match change.effect {
-            Effect::LosesData => " - LOSES DATA",
-            Effect::Interrupts => " - INTERRUPTS",
-            Effect::InPlace | Effect::Replace => "",
+            Effect::LosesData => Some("LOSES DATA"),
+            Effect::Interrupts => Some("INTERRUPTS"),
+            Effect::InPlace | Effect::Replace => None,
         };
-        text.push_str(&format!(
-            "          {}{warning}\n",
-            foreign::words(&again::completed(&change.reason))
-        ));
+        let reason = reason.map(|it| foreign::words(&again::completed(it)));
+        let words: Vec<&str> = reason.as_deref().into_iter().chain(warning).collect();
+        if !words.is_empty() {
+            text.push_str(&format!("          {}\n", words.join(" - ")));
+        }
+    }
+    if change.action == Action::Delete
+        && let Some(leaves) = fields::leaves(&change.address)
+    {
+        let leaves = foreign::one_line(&leaves);
+        text.push_str(&format!("          what is left: {leaves}\n"));
     }
     let drifted = |field: &&FieldChange| change.drift.iter().any(|it| it.field == field.field);
     let (theirs, ours): (Vec<_>, Vec<_>) = change.changes.iter().partition(drifted);
@@ -202,7 +229,8 @@ mod tests {
                 settling: None,
                 needs: Vec::new(),
             };
-            node(&change, &|_, text: &str| text.to_owned())
+            let reason = Some(change.reason.as_str());
+            node(&change, reason, &|_, text: &str| text.to_owned())
         };
         assert!(shown(Effect::Interrupts).contains("it differs - INTERRUPTS"));
         assert!(shown(Effect::LosesData).contains("it differs - LOSES DATA"));

@@ -1,6 +1,6 @@
 //! Which of a plan's fields are causes, and what the clouds' kinds are called; pure.
 
-use deployer_core::address::Address;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::fields::{FieldChange, FieldValue};
 use deployer_core::node::Action;
 use deployer_core::plan::Change;
@@ -23,6 +23,16 @@ fn noun(kind: &str) -> Option<&'static str> {
         .map(|it| (it.kind, it.noun));
     let found = aws.chain(gcp).find(|(known, _)| *known == kind);
     found.map(|(_, noun)| noun)
+}
+
+/// What is left of a thing that is deleted, as a phrase. `None` where nothing is.
+pub fn leaves(address: &Address) -> Option<String> {
+    let kind = address.kind.as_str();
+    let leaves = match address.cloud {
+        CloudName::Aws => deployer_aws::leaves(kind),
+        CloudName::Gcp => deployer_gcp::leaves(kind),
+    };
+    leaves.map(|words| words.replace("NAME", &address.name))
 }
 
 /// Of which part of the manifest a node is, by its kind.
@@ -75,6 +85,11 @@ pub fn is_store(address: &Address) -> bool {
         "redis.instance",
     ];
     kinds.contains(&address.kind.as_str())
+}
+
+/// Whether it counts how long a node takes: of everything else a few seconds are known.
+pub fn counts_in_time(address: &Address) -> bool {
+    is_service(address) || is_store(address) || address.kind.ends_with(".migration")
 }
 
 /// Whether this change of a service's node makes another revision serve.

@@ -128,7 +128,8 @@ impl<'a> Thing<'a> {
         let last = side.and_then(|side| side.last.as_ref());
         let releases = rolls_out.then(|| {
             let before = last.map(|last| last.number);
-            (before, before.unwrap_or(0) + 1)
+            let next = side.and_then(|side| side.next);
+            (before, next.unwrap_or(before.unwrap_or(0) + 1))
         });
         // A scene without services is of a plan that says nothing of releases.
         let releases = releases.filter(|_| side.is_some_and(|side| !side.nodes.is_empty()));

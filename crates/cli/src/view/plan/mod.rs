@@ -9,6 +9,7 @@ mod lines;
 mod markdown;
 mod story;
 mod sum;
+mod table;
 
 use deployer_core::address::Target;
 use deployer_core::plan::Plan;
@@ -16,9 +17,9 @@ use deployer_core::plan::Plan;
 use crate::scene::Scene;
 
 pub use danger::cause;
-pub use fields::word;
+pub use fields::{counts_in_time, leaves, word};
 pub use group::things;
-pub use lines::{cut, list, wrap};
+pub use lines::{cut, list, names, wrap};
 pub use markdown::markdown;
 pub use story::how;
 

@@ -14,12 +14,14 @@ use crate::view::foreign;
 use super::fields::{self, Family};
 use super::group::{self, Doing, Thing, Told};
 use super::lines::{arrow, cut, label, names, wrap};
-use super::{BOLD, GREEN, Layout, RED, YELLOW, danger, sum};
+use super::{BOLD, GREEN, Layout, RED, YELLOW, danger, details, sum, table};
 
 /// Where what is said of a thing begins, in columns.
 const INDENT: usize = 14;
 /// Where the names of clouds begin.
 const CLOUD: usize = 4;
+/// More blocks than these are a table.
+const MANY: usize = 40;
 /// The longest name of a field that stands in a column of its own.
 const WHAT: usize = 24;
 
@@ -50,7 +52,14 @@ pub fn render(plan: &Plan, scene: &Scene, only: Option<&str>, layout: Layout) ->
             .filter_map(|it| block(it, scene, layout.width))
             .collect(),
     );
-    for block in &blocks {
+    if blocks.len() > MANY && only.is_none() {
+        text.push('\n');
+        text.push_str(&table::render(&of_it, layout));
+    }
+    for block in blocks
+        .iter()
+        .filter(|_| blocks.len() <= MANY || only.is_some())
+    {
         if blocks.len() <= 6 || block.body.len() > 1 {
             text.push('\n');
         }
@@ -117,7 +126,10 @@ fn header(plan: &Plan, things: &[Thing<'_>], layout: Layout) -> String {
         && things
             .iter()
             .all(|it| it.action() == Action::Create || it.changes.is_empty());
-    let right = if nothing { "nothing is there yet" } else { "" };
+    let right = match nothing {
+        true => "nothing is there yet",
+        false => details::common_reason(plan).unwrap_or_default(),
+    };
     let used = title.chars().count() + right.chars().count();
     let gap = layout.width.saturating_sub(used).max(2);
     let mut text = layout.paint(BOLD, &title);

@@ -2,11 +2,14 @@
 //! touched; pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use deployer_core::address::CloudName;
 use deployer_core::node::{Action, Sort};
-use deployer_core::plan::Plan;
+use deployer_core::plan::{Change, Plan};
+use deployer_core::usual;
 
+use crate::duration;
 use crate::scene::Scene;
 
 use super::fields::{self, Family};
@@ -54,7 +57,34 @@ pub fn sum(plan: &Plan, scene: &Scene, things: &[Thing<'_>]) -> Vec<String> {
     }
     lines.push(format!("Plan: {}", first.join(" ")));
     lines.push(nodes(plan));
+    lines.extend(time(plan, scene));
     lines
+}
+
+/// `About 12 min, most of it for the databases.` Nothing where it is not known, or no time at all.
+fn time(plan: &Plan, scene: &Scene) -> Option<String> {
+    const WORTH_SAYING: u64 = 10;
+    let takes = |change: &Change| scene.usual.get(&change.address).copied();
+    let chain = usual::longest(plan, |change| takes(change).map(Duration::from_secs));
+    let all: u64 = chain.iter().map(|(_, takes)| takes.as_secs()).sum();
+    let of = |family: Family| {
+        let of = chain
+            .iter()
+            .filter(|(it, _)| fields::family(&it.address) == family);
+        of.map(|(_, takes)| takes.as_secs()).sum::<u64>()
+    };
+    let (databases, caches) = (of(Family::Database), of(Family::Cache));
+    let mostly = match () {
+        () if 2 * databases > all => ", most of it for the databases",
+        () if 2 * caches > all => ", most of it for the caches",
+        () => "",
+    };
+    let about = duration::about(Duration::from_secs(all));
+    let about = match about.strip_suffix('m') {
+        Some(minutes) if !minutes.contains('h') => format!("{minutes} min"),
+        Some(_) | None => about,
+    };
+    (all >= WORTH_SAYING).then(|| format!("About {about}{mostly}."))
 }
 
 /// `2 services and 1 database are made on aws and gcp`

@@ -12,6 +12,8 @@ use super::*;
 use crate::facts::{Fact, How, ImageName};
 use crate::scene::{FailedBefore, Group, Held, Kind, Last, Side};
 
+mod large;
+
 const OLD: &str = "sha256:02dfa3628d5f0000000000000000000000000000000000000000000000000000";
 const NEW: &str = "sha256:c623aae232680000000000000000000000000000000000000000000000000000";
 
@@ -162,6 +164,7 @@ fn scene(groups: Vec<Group>) -> Scene {
         groups,
         secrets: BTreeMap::new(),
         at: Timestamp::from_second(10_000).unwrap(),
+        usual: BTreeMap::new(),
     }
 }
 

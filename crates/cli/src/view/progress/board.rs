@@ -17,12 +17,19 @@ const SPINNER: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠇", "⠏", "�
 /// The longest name in a column of its own, in characters.
 const NAME: usize = 20;
 
+/// What usually takes less is over before anybody reads how long it takes.
+const LONG: Duration = Duration::from_secs(10);
+/// On a narrower terminal the news is worth more than how long it usually takes, in columns.
+const WIDE: usize = 72;
+
 /// What is done on one cloud to one thing.
 #[derive(Debug, Default)]
 struct Row {
     name: String,
     /// The nodes to which something is done.
     nodes: BTreeSet<Address>,
+    /// What they usually take, where that is known.
+    usual: BTreeMap<Address, Duration>,
     ended: BTreeSet<Address>,
     /// What is under way, with since when and the news.
     running: BTreeMap<Address, (Instant, String)>,
@@ -55,8 +62,13 @@ impl Board {
                 let nodes: BTreeSet<Address> = nodes.collect();
                 if !nodes.is_empty() {
                     let name = thing.name.clone();
+                    let usual = nodes.iter().filter_map(|it| {
+                        let takes = Duration::from_secs(*scene.usual.get(it)?);
+                        (takes >= LONG).then(|| (it.clone(), takes))
+                    });
                     let row = Row {
                         name,
+                        usual: usual.collect(),
                         nodes,
                         ..Row::default()
                     };
@@ -230,7 +242,10 @@ impl Row {
     fn line(&self, cloud: &str, name: usize, now: Instant, width: usize) -> String {
         let turns = |since: Instant| (now - since).as_millis() / 120;
         let newest = self.running.values().max_by_key(|(since, _)| *since);
-        let longest = self.running.values().map(|(since, _)| now - *since).max();
+        let running = self.running.iter();
+        let longest = running.map(|(it, (since, _))| (now - *since, it)).max();
+        let usual = longest.and_then(|(_, it)| self.usual.get(it));
+        let longest = longest.map(|(took, _)| took);
         let (mark, news, time) = match (newest, self.failed.as_slice(), self.folds()) {
             (_, [first, ..], _) => ("✗", first.clone(), self.took),
             (Some((since, news)), [], _) => {
@@ -243,7 +258,13 @@ impl Row {
         };
         let time = time.map_or_else(String::new, |time| match self.took {
             Some(_) => duration::show(time),
-            None => duration::show(Duration::from_secs(time.as_secs())).replace(".0s", "s"),
+            None => {
+                let now = duration::show(Duration::from_secs(time.as_secs())).replace(".0s", "s");
+                match usual.filter(|_| width >= WIDE) {
+                    Some(usual) => format!("{now} of about {}", duration::about(*usual)),
+                    None => now,
+                }
+            }
         });
         let shown = foreign::one_line(&cut(&self.name, name));
         let start = format!("{cloud:<5}{mark} {shown:<name$}  ");
@@ -350,6 +371,40 @@ mod tests {
         assert!(
             text.contains("1 of 1 tasks run") && text.ends_with("62s"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn what_usually_takes_long_says_how_long_where_there_is_room() {
+        let database = address(CloudName::Aws, "rds.instance", "main");
+        let group = address(CloudName::Aws, "rds.subnet_group", "main");
+        let began = Instant::now();
+        let nodes = vec![group.clone(), database.clone()];
+        let scene = Scene {
+            usual: BTreeMap::from([(database.clone(), 465), (group.clone(), 2)]),
+            ..Scene::default()
+        };
+        let mut board = Board::of(&plan(nodes), &scene, began);
+        board.start(&group, "create", began);
+        let later = began + Duration::from_secs(2);
+        assert!(board.render(later, SIZE).ends_with(" 2s"));
+        board.end(&group, Ended::Well, later);
+        board.start(&database, "create", later);
+        board.note(&database, "RDS says `creating`");
+        let later = later + Duration::from_secs(62);
+        insta::assert_snapshot!(board.render(later, SIZE), @r"
+    shop · staging                                                      1 of 2 · 64s
+    aws  ⠦ main  RDS says `creating`                                 62s of about 8m
+    ");
+        let narrow = board.render(later, (60, 24));
+        assert!(
+            narrow.ends_with(" 62s") && !narrow.contains("about"),
+            "{narrow}"
+        );
+        board.end(&database, Ended::Well, later);
+        assert!(
+            board.render(later, SIZE).ends_with(" 64s"),
+            "what ended is over"
         );
     }
 

@@ -454,6 +454,7 @@ async fn a_run_without_the_lock_writes_no_entry_and_no_inventory() {
         manifest: serde_json::Value::Null,
         contents: std::collections::BTreeMap::new(),
         redeploys: std::collections::BTreeMap::new(),
+        plan: None,
         typed: None,
     };
     let journal = one.ledger.begin_run(header).await.unwrap();

@@ -79,6 +79,7 @@ async fn begin(ledger: &Ledger) -> Result<RunJournal> {
         manifest: Value::Null,
         contents: BTreeMap::new(),
         redeploys: BTreeMap::new(),
+        plan: None,
         typed: None,
     };
     ledger.begin_run(header).await

@@ -33,6 +33,7 @@ impl Overtaken {
             manifest: serde_json::Value::Null,
             contents: std::collections::BTreeMap::new(),
             redeploys: std::collections::BTreeMap::new(),
+            plan: None,
             typed: None,
         };
         machine.ledger.begin_run(header).await.unwrap()
