@@ -9,6 +9,7 @@ use deployer_core::spec::HealthSpec;
 use jiff::Timestamp;
 
 use crate::facts::Fact;
+use crate::view::alike::folded;
 use crate::view::foreign;
 use crate::view::plan::{how, list, wrap};
 
@@ -141,11 +142,15 @@ impl Page {
         }
     }
 
-    /// Lines of the app, verbatim but for what moves the cursor.
+    /// Lines of the app, verbatim but for what moves the cursor; what it said over and over, once.
     fn printed(&mut self, lines: &[String]) {
-        for line in lines {
+        for (line, more) in folded(lines) {
             let line = foreign::line(line);
             self.text.push_str(&format!("{:INDENT$}│ {line}\n", ""));
+            if more > 0 {
+                self.text
+                    .push_str(&format!("{:INDENT$}│ ... and {more} more like it\n", ""));
+            }
         }
     }
 

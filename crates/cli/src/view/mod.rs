@@ -1,6 +1,7 @@
 //! Shows results: data to standard output, everything else to standard error; for people or as
 //! JSON.
 
+mod alike;
 pub mod error;
 pub mod failure;
 pub mod findings;
