@@ -1,10 +1,12 @@
 //! An undo says what is so: nothing is called put back, harmless or absent that is not.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deployer::Exit;
-use deployer_sandbox::runner::Behaviour;
+use deployer_sandbox::runner::{Behaviour, Purpose};
 
+use crate::ecs::OVERLAY;
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, DESTROY, SECOND, assert_serves, picture, run, says, unhealthy};
 
@@ -14,6 +16,7 @@ crate::tests! {
     an_undo_tells_a_password_that_it_cannot_put_back => password_stays,
     a_password_that_was_changed_before_a_version_died_needs_attention => password_changed,
     an_undo_believes_no_single_look_that_says_absent => not_seen_yet,
+    an_undo_that_ecs_takes_back_is_none => taken_back,
 }
 
 const UNDO: [&str; 5] = ["apply", "--yes", "--no-verify", "--on-failure", "undo"];
@@ -155,4 +158,30 @@ async fn not_seen_yet(stage: &Stage) {
     let things = picture::things(&picture).into_iter();
     let left = things.filter(|it| it.starts_with("aws ") && !it.starts_with("aws ecs families "));
     assert_eq!(left.collect::<Vec<_>>(), [] as [&str; 0], "{picture}");
+}
+
+/// The network is changed, and cannot be changed back: what is deployed for that dies, and ECS goes
+/// back to the new network with the same task definition.
+async fn taken_back(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let scales = "[services.idp]\nreplicas = { min = 1, max = 4 }\n";
+    stage.file(
+        OVERLAY,
+        &format!("[targets.aws]\nassign_public_ip = true\n\n{scales}"),
+    );
+    let served = AtomicUsize::new(0);
+    stage.behave(move |started| {
+        let serves = started.purpose == Purpose::Serve;
+        match serves && served.fetch_add(1, Ordering::SeqCst) > 0 {
+            true => unhealthy(started),
+            false => Behaviour::usual(started.purpose),
+        }
+    });
+    let register = "application-autoscaling:RegisterScalableTarget";
+    stage.calls.deny(register);
+    let said = run(stage, &UNDO, "aws", Exit::NeedsAttention).await;
+    stage.calls.arm(None);
+    says(&said, &["ecs.service", "rolling back to deployment"]);
+    assert!(!said.contains("as before: aws/us-east-1/ecs.service"));
 }

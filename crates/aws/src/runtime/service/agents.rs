@@ -1,4 +1,4 @@
-//! Whether what runs takes commands, where ECS went back from the deployment that was to make it so.
+//! Whether what runs takes commands, where ECS went back from what was to make it so.
 
 use aws_sdk_ecs::types::{DesiredStatus, Service, Task};
 
