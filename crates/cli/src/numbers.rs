@@ -1,6 +1,7 @@
 //! Asks the ledgers of all targets of the manifest which number the next release of a service has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Numbers {
     own: Mutex<BTreeMap<(CloudName, String), Option<Release>>>,
     elsewhere: Mutex<BTreeMap<String, Vec<(CloudName, Release)>>>,
     ledgers: OnceCell<Vec<(CloudName, Ledger)>>,
+    /// Whether they did not answer in time: then they are asked no more.
+    silent: AtomicBool,
 }
 
 impl Numbers {
@@ -75,6 +78,9 @@ impl Numbers {
         if let Some(known) = known(self) {
             return known;
         }
+        if self.silent.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         let read = async {
             let ledgers = self.ledgers.get_or_init(|| session.other_ledgers()).await;
             let reads = ledgers.iter().map(|(cloud, ledger)| async move {
@@ -88,7 +94,10 @@ impl Numbers {
         };
         let found = tokio::select! {
             found = read => found.into_iter().flatten().collect(),
-            () = session.clock.pause(PATIENCE) => Vec::new(),
+            () = session.clock.pause(PATIENCE) => {
+                self.silent.store(true, Ordering::Relaxed);
+                Vec::new()
+            }
         };
         let mut all = self
             .elsewhere

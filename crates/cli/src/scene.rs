@@ -212,14 +212,16 @@ impl Scene {
     /// Says of the services to which something is done which releases they become.
     async fn number(&mut self, session: &Session, work: &Work) {
         let services = self.groups.iter_mut();
-        for group in services.filter(|it| it.kind == Kind::Service) {
+        let services = services.filter(|it| it.kind == Kind::Service);
+        let numbered = services.map(|group| async {
             for cloud in numbers::taking_part(work, &group.name) {
                 if let Some(side) = group.sides.get_mut(&cloud) {
                     let subject = (cloud, group.name.as_str());
                     side.next = Some(work.numbers.next(session, work, subject, None).await);
                 }
             }
-        }
+        });
+        futures::future::join_all(numbered).await;
     }
 
     fn stores(&mut self, env: &EnvironmentSpec, cloud: CloudName) {
