@@ -25,7 +25,8 @@ pub fn ci() -> Result<()> {
         "--workspace",
         "--no-deps",
         "--lib",
-        "--bins",
+        "--bin=xtask",
+        "--bin=idp",
         "--examples",
     ];
     steps.step("rustdoc", || {
