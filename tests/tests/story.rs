@@ -214,10 +214,9 @@ fn the_report_tells_why_and_what_to_do(story: &Project, refused: &Finished, serv
         .knows("│ ", unhealthy)
         .serves(revision)
         .ends(&next);
-    let revision = format!("REVISION_FAILED: Revision '{name}-");
     Report::of(refused, "gcp", "idp")
-        .fails("failed", &format!("failed: {revision}"))
-        .fails("failed", "is not ready and cannot serve traffic")
+        .fails("failed", "REVISION_FAILED: ")
+        .fails("failed", "container failed to start and listen on the port")
         .knows("│ ", unhealthy)
         .knows("│ ", "STARTUP HTTP probe failed for container on port 3000")
         .serves(&on_gcp)

@@ -1,20 +1,32 @@
 //! Lines of an app that say the same over and over; pure.
 
-/// So many lines in a row that differ in numbers alone are told in two.
-const MANY: usize = 3;
+/// So many lines in a row that differ in numbers alone are told by the first and the last.
+const MANY: usize = 4;
 
-/// The first line of each row of lines that differ in numbers alone - times, counts, durations -
-/// and how many more like it follow. Rows that are short are left as they are.
-pub fn folded(lines: &[String]) -> Vec<(&str, usize)> {
-    let mut told: Vec<(&str, usize)> = Vec::new();
+/// What is told of an app's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// One of them.
+    Line(&'a str),
+    /// So many between the two beside it, which differ from them in numbers alone.
+    More(usize),
+}
+
+/// Each line; of many in a row that differ in numbers alone - times, counts, durations - the first,
+/// how many follow, and the last.
+pub fn folded(lines: &[String]) -> Vec<Told<'_>> {
+    let mut told = Vec::new();
     let mut rest = lines;
     while let Some(first) = rest.first() {
         let form = form_of(first);
         let alike = rest.iter().take_while(|it| form_of(it) == form).count();
         let (row, after) = rest.split_at(alike);
-        match alike >= MANY {
-            true => told.push((first, alike - 1)),
-            false => told.extend(row.iter().map(|it| (it.as_str(), 0))),
+        match row {
+            [first, between @ .., last] if alike >= MANY => {
+                let more = Told::More(between.len());
+                told.extend([Told::Line(first), more, Told::Line(last)]);
+            }
+            _ => told.extend(row.iter().map(|it| Told::Line(it))),
         }
         rest = after;
     }
@@ -39,26 +51,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_over_and_over_is_told_once_with_how_often() {
+    fn what_is_said_over_and_over_is_told_by_the_first_and_the_last() {
         let lines = [
             "listening on 3000",
             "09:15:01.25 GET /health 500 in 3 ms",
             "09:15:02.7 GET /health 500 in 12 ms",
             "09:15:03.001 GET /health 500 in 4 ms",
+            "09:15:04.1 GET /health 500 in 5 ms",
             "stopping",
         ];
+        let expected = [
+            Told::Line(lines[0]),
+            Told::Line(lines[1]),
+            Told::More(2),
+            Told::Line(lines[4]),
+            Told::Line(lines[5]),
+        ];
         let lines = lines.map(str::to_owned);
-        let (listening, stopping) = (("listening on 3000", 0), ("stopping", 0));
-        let asked = ("09:15:01.25 GET /health 500 in 3 ms", 2);
-        assert_eq!(folded(&lines), [listening, asked, stopping]);
+        assert_eq!(folded(&lines), expected);
     }
 
     #[test]
-    fn two_of_them_and_others_between_are_left_as_they_are() {
-        let lines = ["try 1", "try 2", "no", "try 3"].map(str::to_owned);
-        let told = folded(&lines);
-        let as_they_are: Vec<_> = lines.iter().map(|it| (it.as_str(), 0)).collect();
-        assert_eq!(told, as_they_are);
+    fn a_few_of_them_and_others_between_are_left_as_they_are() {
+        let lines = ["try 1", "try 2", "try 3", "no", "try 4"].map(str::to_owned);
+        let as_they_are: Vec<_> = lines.iter().map(|it| Told::Line(it)).collect();
+        assert_eq!(folded(&lines), as_they_are);
         assert_eq!(folded(&[]), []);
     }
 }

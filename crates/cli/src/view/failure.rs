@@ -9,7 +9,7 @@ use deployer_core::spec::HealthSpec;
 use jiff::Timestamp;
 
 use crate::facts::Fact;
-use crate::view::alike::folded;
+use crate::view::alike::{Told, folded};
 use crate::view::foreign;
 use crate::view::plan::{how, list, wrap};
 
@@ -144,13 +144,12 @@ impl Page {
 
     /// Lines of the app, verbatim but for what moves the cursor; what it said over and over, once.
     fn printed(&mut self, lines: &[String]) {
-        for (line, more) in folded(lines) {
-            let line = foreign::line(line);
+        for told in folded(lines) {
+            let line = match told {
+                Told::Line(line) => foreign::line(line),
+                Told::More(count) => format!("... {count} more like it"),
+            };
             self.text.push_str(&format!("{:INDENT$}│ {line}\n", ""));
-            if more > 0 {
-                self.text
-                    .push_str(&format!("{:INDENT$}│ ... and {more} more like it\n", ""));
-            }
         }
     }
 

@@ -103,8 +103,9 @@ async fn crashes(stage: &Stage) {
         assert_eq!(texts(&report["next"]), next);
 
         let said = run(stage, APPLY, cloud, exit).await;
+        // They differ in a number alone: the first and the last of them are told.
         let logged = said.lines().filter(|line| line.starts_with("       │ "));
-        assert_eq!(logged.count(), SHOWN, "{said}");
+        assert!((3..=5).contains(&logged.count()), "{said}");
         let [logs, apply] = next;
         assert!(!said.contains(&node), "an address in:\n{said}");
         says(
@@ -112,6 +113,7 @@ async fn crashes(stage: &Stage) {
             &[
                 &format!("swept · test: idp failed on {cloud}\n"),
                 &format!("{cloud}    failed"),
+                "more like it\n",
                 &last,
                 &format!("now    {cloud}: still serves r1 ("),
                 &format!("next   {logs}\n"),
