@@ -502,12 +502,9 @@ async fn open_images(session: &Session, part: &Part) -> Result<image::Images> {
     let Some(place) = session.places.first() else {
         return Ok(image::Images::default());
     };
-    let services = place
-        .env
-        .services
-        .iter()
-        .filter(|(key, _)| part.has(key))
-        .map(|(k, s)| (k.clone(), s.clone()));
+    let services = place.env.services.iter();
+    let services = services.filter(|(key, _)| part.has(key));
+    let services = services.map(|(key, service)| (key.clone(), service.clone()));
     image::open_all(
         &services.collect(),
         &session.loaded.base_dir,
@@ -527,16 +524,14 @@ async fn contents(session: &Session, wish: &Wish) -> Result<(Contents, Vec<Strin
     };
     for (cloud, error) in &session.failed {
         let why = error.chain().join(": ");
-        unreachable.push((*cloud, deployer_core::error::Error::new(error.kind(), why)));
+        unreachable.push((*cloud, Error::new(error.kind(), why)));
     }
-    let base = &session.loaded.base_dir;
-    let bits = key_bits(&session.loaded);
     secret::contents(
         &views(&session.places),
         &views(&others),
         &unreachable,
-        base,
-        &bits,
+        &session.loaded.base_dir,
+        &key_bits(&session.loaded),
         || stopped::await_sent(session, ".secret"),
     )
     .await

@@ -218,8 +218,11 @@ impl Page {
         }
         let told: Vec<&String> = side.failed.iter().flat_map(|(_, lines)| lines).collect();
         for words in &autopsy.words {
-            if !told.iter().any(|it| it.contains(words.trim())) {
-                self.row(&std::mem::take(&mut label), &brief(words));
+            let words = brief(words);
+            // The cause of a revision is often the words of its container's failure again.
+            let said = words.trim().trim_start_matches("REVISION_FAILED: ");
+            if !told.iter().any(|it| it.contains(said)) {
+                self.row(&std::mem::take(&mut label), &words);
             }
         }
         for line in stopped(autopsy) {

@@ -175,7 +175,8 @@ impl Step for Copy {
         let to = self.destination();
         let tag = self.image.tag.as_deref();
         match (self.image.source.copy_to(&to, tag, watch).await, tag) {
-            // Artifact Registry: "cannot update tag X. The repository has enabled tag immutability".
+            // Artifact Registry: "cannot update tag X. The repository has enabled tag
+            // immutability".
             (Err(error), Some(tag)) if error.kind() == ErrorKind::Conflict => {
                 watch.note(&format!(
                     "the repository's tags are immutable: `{tag}` stays where it was"
