@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::facts::{self, ImageName};
 use crate::machine;
 use crate::session::{Place, Session, header};
+use crate::view::failure::brief;
 use crate::view::status::Row;
 use crate::view::{self, foreign};
 
@@ -382,7 +383,7 @@ fn in_words(state: &ServingState) -> String {
         ServingState::Ready => "ready".to_owned(),
         ServingState::InProgress(why) => format!("in progress: {}", foreign::words(why)),
         ServingState::Failing(why) => format!("failing: {}", foreign::words(why)),
-        ServingState::Failed(why) => format!("failed: {}", foreign::words(why)),
+        ServingState::Failed(why) => format!("failed: {}", brief(&foreign::words(why))),
     }
 }
 

@@ -273,8 +273,8 @@ const OF_EVERY_REVISION: [&str; 4] = [
     "Logs for this revision might contain more information",
 ];
 
-/// The same without what a cloud says each time.
-fn brief(words: &str) -> String {
+/// A cloud's words without what it says each time.
+pub fn brief(words: &str) -> String {
     let (heading, said) = match words.split_once("REVISION_FAILED: ") {
         Some((before, said)) => (format!("{before}REVISION_FAILED: "), said),
         None => return words.to_owned(),
