@@ -59,8 +59,9 @@ impl RunService {
 
     /// The revision that serves already what the manifest asks for, with the service as it would be
     /// with its template: going back to what serves after a roll-out that failed, or a candidate
-    /// that was not let in, needs no other one. Cloud Run would make one of any update of the
-    /// template, an equal one too, and leave the traffic where it is pinned (`gcloud run deploy`).
+    /// that was not let in, needs no other one. An update would make one, as its template is not
+    /// the newest revision's; `gcloud run deploy` makes one each time, by another name of it
+    /// (`_NewRevisionForcingChange` in its `command_lib/run/serverless_operations.py`).
     /// A newest revision that can serve and is asked for is no reason to stay: it is to serve.
     pub(super) fn reused(&self, service: &model::Service) -> Option<(String, model::Service)> {
         let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
