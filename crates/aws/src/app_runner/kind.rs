@@ -99,8 +99,9 @@ impl Kind for Service {
         TagApi::AppRunner.write(at, &there.id, by).await
     }
 
-    /// App Runner deletes the image's copy, the configuration and the instances ("What does App
-    /// Runner delete?", Developer Guide), and not the log groups that it made.
+    /// App Runner deletes the image's copy and the configuration, among others ("What does App
+    /// Runner delete?", Developer Guide). That it keeps the log groups that it made follows from
+    /// their absence in that list: ours.
     fn farewell(_at: &At<Clients>, there: &There<SdkService>) -> Vec<String> {
         let groups = autopsy::log(&there.is, "*");
         vec![format!(
