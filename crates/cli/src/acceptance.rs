@@ -304,6 +304,13 @@ impl Acceptance {
         })
     }
 
+    /// Instances asked for and running, as its verification saw them.
+    pub fn instances(&self, cloud: CloudName, service: &str) -> Option<(u32, u32)> {
+        let mut verified = self.verified.iter();
+        let one = verified.find(|it| it.cloud == cloud && it.service == service)?;
+        one.serving.as_ref()?.instances
+    }
+
     /// Says what was found: a line where all is well, everything where it is not.
     pub fn tell(&self, global: &Global) {
         self.tell_beside(global, &[]);

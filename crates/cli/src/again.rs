@@ -17,9 +17,9 @@ tokio::task_local! {
 }
 
 /// The commands that work on a manifest, an environment and its clouds.
-const ON_AN_ENVIRONMENT: [&str; 16] = [
-    "plan", "apply", "migrate", "releases", "run", "exec", "runs", "status", "verify", "logs",
-    "rollback", "secrets", "lock", "destroy", "forget", "config",
+const ON_AN_ENVIRONMENT: [&str; 17] = [
+    "plan", "apply", "migrate", "releases", "run", "exec", "runs", "report", "status", "verify",
+    "logs", "rollback", "secrets", "lock", "destroy", "forget", "config",
 ];
 
 /// What the command that runs was typed with. `None` outside of one.

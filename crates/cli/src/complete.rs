@@ -57,6 +57,16 @@ pub fn releases() -> Vec<CompletionCandidate> {
     numbers.chain(candidates(tags.iter())).collect()
 }
 
+/// The runs whose failures a ledger on this machine has, newest first.
+pub fn reported() -> Vec<CompletionCandidate> {
+    const MOST: usize = 20;
+    let all = read(|ledger, _| async move { ledger.reported(MOST).await.unwrap_or_default() });
+    let all: BTreeSet<u64> = all.into_iter().collect();
+    let all = all.into_iter().rev();
+    all.map(|number| CompletionCandidate::new(number.to_string()))
+        .collect()
+}
+
 /// The addresses in the inventory of a ledger on this machine.
 pub fn addresses() -> Vec<CompletionCandidate> {
     let all = read(|ledger, _| async move {

@@ -10,38 +10,49 @@ use deployer_core::history::same_revision;
 use deployer_core::ledger::Release;
 use deployer_core::spec::{HealthSpec, ServiceSpec};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::again::Again;
 use crate::args::Global;
 use crate::facts::{self, Fact, ImageName, Version};
 use crate::mask::Mask;
+use crate::run::{Journals, Unwritten};
 use crate::session::{Place, Session};
-use crate::view::failure::Side;
+use crate::view::failure::{Side, Typed};
 use crate::view::{self, foreign};
 
 /// The word that runs a failed migration again.
 const RETRY: &str = "deployer migrate --retry";
 
 /// What is said of one service on one target where something failed.
-#[derive(Debug, Serialize)]
-struct Failure {
-    cloud: CloudName,
-    service: String,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Failure {
+    pub cloud: CloudName,
+    pub service: String,
     /// What failed on that target: address, when, kind, words, hint.
-    failed: Vec<Value>,
+    pub failed: Vec<Value>,
     /// What the cloud says of the service; nothing where another node failed before its turn.
-    autopsy: Autopsy,
+    pub autopsy: Autopsy,
     /// What the app printed where that explains a failed step; no value of a secret.
-    output: Vec<String>,
+    pub output: Vec<String>,
     /// What still serves, with its share of the traffic in percent.
-    serving: Vec<(Revision, u32)>,
+    pub serving: Vec<(Revision, u32)>,
     /// What to type next.
-    next: Vec<String>,
+    pub next: Vec<String>,
+    /// What differs from the release that serves.
+    pub changed: Option<Changed>,
     /// Everything that people are told beside.
     #[serde(skip)]
     beside: Beside,
+}
+
+/// What differs in what was tried from the release that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The number of the release.
+    pub since: u64,
+    pub facts: Vec<Fact>,
 }
 
 /// What people are told beside the document.
@@ -52,8 +63,6 @@ struct Beside {
     errors: Vec<(Timestamp, Vec<String>)>,
     /// The releases of what serves, by revision.
     releases: Vec<(Revision, u64)>,
-    /// What differs from the release that serves.
-    changed: Option<(u64, Vec<Fact>)>,
     check: Option<HealthSpec>,
     /// What to type next, whatever the cloud.
     anywhere: Vec<String>,
@@ -102,6 +111,7 @@ pub async fn report(
     session: &Session,
     verdicts: &BTreeMap<CloudName, Verdict>,
     attempt: &Attempt<'_>,
+    (journals, unwritten): (&Journals, &mut Unwritten),
 ) {
     let mut failures: BTreeMap<String, Vec<Failure>> = BTreeMap::new();
     for place in &session.places {
@@ -123,16 +133,28 @@ pub async fn report(
             }
         }
     }
+    for place in &session.places {
+        let cloud = place.name();
+        let all = failures.values().flatten();
+        let found: Vec<&Failure> = all.filter(|it| it.cloud == cloud).collect();
+        if !found.is_empty() {
+            unwritten.keep(cloud, journals.keep_report(cloud, &found).await);
+        }
+    }
+    let whole = journals.number().map(|run| {
+        let report = Again::new(global, "report");
+        report.option("--run", &run.to_string()).to_string()
+    });
     for (service, failures) in failures {
         match global.json {
             true => failures.iter().for_each(Failure::tell_as_json),
-            false => tell(session, &service, &failures),
+            false => tell(session, &service, &failures, whole.as_deref()),
         }
     }
 }
 
 /// Tells people of one service on every cloud where it failed or was held.
-fn tell(session: &Session, service: &str, failures: &[Failure]) {
+fn tell(session: &Session, service: &str, failures: &[Failure], whole: Option<&str>) {
     let sides: Vec<Side<'_>> = failures.iter().map(Failure::side).collect();
     // One command for all of them, where it is the same but for the cloud.
     let everywhere = failures.len() == session.places.len();
@@ -149,10 +171,34 @@ fn tell(session: &Session, service: &str, failures: &[Failure]) {
         session.loaded.manifest.app.as_str(),
         session.loaded.environment.as_str(),
     );
+    let typed = Typed {
+        next: &next,
+        whole: whole.map(|command| format!("{command}    # {}", amount(failures))),
+    };
     say!(
         "{}",
-        view::failure::render(subject, service, &sides, &next, view::error_width())
+        view::failure::render(subject, service, &sides, &typed, view::error_width())
     );
+}
+
+/// `2 tasks, 11 events, 29 lines`: how much the whole report has.
+fn amount(failures: &[Failure]) -> String {
+    let sum = |of: &dyn Fn(&Failure) -> usize| failures.iter().map(of).sum::<usize>();
+    let counts = [
+        (sum(&|it| it.autopsy.stopped.len()), "task"),
+        (sum(&|it| it.autopsy.events.len()), "event"),
+        (sum(&|it| it.autopsy.log.len() + it.output.len()), "line"),
+    ];
+    let told = counts.into_iter().filter(|(count, _)| *count > 0);
+    let told = told.map(|(count, what)| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    });
+    let told: Vec<String> = told.collect();
+    match told.is_empty() {
+        true => "the whole report".to_owned(),
+        false => told.join(", "),
+    }
 }
 
 async fn examine(
@@ -211,11 +257,11 @@ async fn examine(
                 .iter()
                 .map(|it| (it.revision.clone(), it.number))
                 .collect(),
-            changed: changed(tried, &served_once, serving.as_deref().unwrap_or_default()),
             check: Some(service.health.clone()),
             anywhere: next(global, (None, key), failed, (tried, itself)),
         },
         next: next(global, (Some(cloud), key), failed, (tried, itself)),
+        changed: changed(tried, &served_once, serving.as_deref().unwrap_or_default()),
         autopsy,
         output,
         serving: serving.unwrap_or_default(),
@@ -235,11 +281,7 @@ fn errors(failed: &[Failed], (tried, itself): (&Tried, bool)) -> Vec<(Timestamp,
 }
 
 /// What differs in what was tried from the release that serves.
-fn changed(
-    tried: &Tried,
-    releases: &[Release],
-    serving: &[(Revision, u32)],
-) -> Option<(u64, Vec<Fact>)> {
+fn changed(tried: &Tried, releases: &[Release], serving: &[(Revision, u32)]) -> Option<Changed> {
     let [(revision, 100)] = serving else {
         return None;
     };
@@ -251,7 +293,10 @@ fn changed(
         image: image.clone(),
         secrets: BTreeMap::new(),
     };
-    Some((serves.number, facts::between(&Version::of(serves), &now)))
+    Some(Changed {
+        since: serves.number,
+        facts: facts::between(&Version::of(serves), &now),
+    })
 }
 
 /// The secret versions of the releases that this is about: what was tried, what serves, and what
@@ -317,9 +362,6 @@ impl Failure {
     fn tell_as_json(&self) {
         let mut line = json!(self);
         line["event"] = json!("failure");
-        line["changed"] = json!(self.beside.changed.as_ref().map(|(release, facts)| json!({
-            "since": release, "facts": facts,
-        })));
         view::json_line(&line);
     }
 
@@ -338,7 +380,7 @@ impl Failure {
             serving: serving
                 .map(|(revision, share)| (revision, *share, release(revision)))
                 .collect(),
-            changed: self.beside.changed.clone(),
+            changed: self.changed.clone(),
             check: self.beside.check.as_ref(),
         }
     }

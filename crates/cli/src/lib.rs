@@ -296,6 +296,7 @@ async fn on_manifest(
         Command::Migrate(args) => command::migrate::run(global, session, args).await,
         Command::Releases(args) => command::releases::run(global, session, args).await,
         Command::Runs(args) => command::runs::run(global, session, args).await,
+        Command::Report(args) => command::report::run(global, session, args).await,
         Command::Status(args) => command::status::run(global, session, args).await,
         Command::Verify(args) => command::verify::run(global, session, args).await,
         Command::Logs(args) => command::logs::run(global, session, args).await,

@@ -14,6 +14,7 @@ use deployer_core::node::Waiting;
 use deployer_core::ours::Noted;
 use deployer_core::plan::Prepared;
 use deployer_core::redeploy::Redeploy;
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -196,6 +197,23 @@ impl Journals {
             Some(journal) => journal.write(event).await,
             None => Ok(()),
         }
+    }
+
+    /// Keeps what was found out about the failure on one cloud, for `deployer report`.
+    pub async fn keep_report<T: Serialize + Sync>(
+        &self,
+        cloud: CloudName,
+        found: &T,
+    ) -> Result<()> {
+        match self.journals.get(&cloud) {
+            Some(journal) => journal.keep_report(found).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The run's number on the first cloud that has one.
+    pub fn number(&self) -> Option<u64> {
+        self.journals.values().next().map(|run| run.number())
     }
 
     /// Writes how the run ended on each cloud: on those too that come after one where that fails.

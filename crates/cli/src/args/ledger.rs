@@ -1,6 +1,9 @@
 //! What the ledgers keep: the lock, the runs, the environments.
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
+
+use crate::complete;
 
 #[derive(Debug, Args)]
 pub struct RunsArgs {
@@ -18,6 +21,13 @@ pub enum RunsCommand {
         /// Its number
         number: u64,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run, by its number on any target; by default the last that failed
+    #[arg(long, value_name = "NUMBER", add = ArgValueCandidates::new(complete::reported))]
+    pub run: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]

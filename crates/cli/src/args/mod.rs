@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 pub use documents::{ConfigCommand, ManArgs, SchemaArgs};
 pub use global::{ColorArg, Global, LockArgs, ProgressArg, Which};
 pub use init::{AwsRuntimeArg, InitArgs};
-pub use ledger::{EnvCommand, LockCommand, RunsArgs, RunsCommand};
+pub use ledger::{EnvCommand, LockCommand, ReportArgs, RunsArgs, RunsCommand};
 pub use operating::{DestroyArgs, ExecArgs, ForgetArgs, MigrateArgs, RollbackArgs, RunArgs};
 use operating::{EXEC_HELP, RUN_HELP};
 pub use planning::{ApplyArgs, Format, PlanArgs, ScopeArgs, ShowArgs};
@@ -76,6 +76,9 @@ pub enum Command {
     Releases(ServiceArgs),
     /// List the runs: who tried what, how long, and how it ended
     Runs(RunsArgs),
+    /// Show everything that was found out when a run failed: the clouds' words, events, instances,
+    /// logs
+    Report(ReportArgs),
     /// Show what serves, in the clouds' own words
     Status(ServiceArgs),
     /// Ask the services themselves: health, metrics, keys, a token round trip, TLS, and the
@@ -133,6 +136,7 @@ impl Command {
             Self::Migrate(_) => "migrate",
             Self::Releases(_) => "releases",
             Self::Runs(_) => "runs",
+            Self::Report(_) => "report",
             Self::Status(_) => "status",
             Self::Verify(_) => "verify",
             Self::Logs(_) => "logs",
@@ -182,6 +186,7 @@ impl Command {
             | Self::Show(_)
             | Self::Releases(_)
             | Self::Runs(_)
+            | Self::Report(_)
             | Self::Status(_)
             | Self::Verify(_)
             | Self::Logs(_)

@@ -160,7 +160,14 @@ async fn locked(
     let told = failure::told(session, &verdicts, &attempt);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
     let exit = exit.max(accepted.exit());
-    failure::report(global, session, &verdicts, &attempt).await;
+    failure::report(
+        global,
+        session,
+        &verdicts,
+        &attempt,
+        (&journals, &mut unwritten),
+    )
+    .await;
     if let Some(gates) = &wish.gates {
         gates.tell(global);
     }
@@ -394,6 +401,7 @@ fn served(work: &Work, recorded: &record::Recorded, accepted: &Acceptance) -> Se
         detached: release.detached,
         rejected: accepted.failed().contains(&recorded.cloud),
         checked: accepted.checked(recorded.cloud, &release.service),
+        instances: accepted.instances(recorded.cloud, &release.service),
         url: service
             .and_then(|service| service.outputs.url.known())
             .flatten(),

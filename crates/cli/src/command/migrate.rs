@@ -92,7 +92,14 @@ async fn locked(
     let told = failure::told(session, &verdicts, &attempt);
     outcome::tell(&work.prepared, &verdicts, global.json);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
-    failure::report(global, session, &verdicts, &attempt).await;
+    failure::report(
+        global,
+        session,
+        &verdicts,
+        &attempt,
+        (&journals, &mut unwritten),
+    )
+    .await;
     let exit = exit.max(unwritten.report(global.json));
     Ok(exit.max(problem.unwrap_or(Exit::Success)))
 }

@@ -16,6 +16,7 @@ pub mod migrate;
 pub mod permissions;
 pub mod plan;
 pub mod releases;
+pub mod report;
 pub mod rollback;
 pub mod run;
 pub mod runs;

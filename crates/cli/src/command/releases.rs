@@ -62,21 +62,39 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
     Ok(worst)
 }
 
+/// The newest releases and attempts of one service, as the whole list shows them; with an empty line
+/// before. Nothing where there is none; a target that does not answer is left out.
+pub async fn newest(session: &Session, service: &str, count: usize) -> String {
+    let mut rows = Vec::new();
+    for place in &session.places {
+        if let Ok(listed) = Listed::read(place, service, &session.loaded.environment).await {
+            merge(&mut rows, listed.rows());
+        }
+    }
+    rows.truncate(count);
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", table(session, "the newest", &rows, &[]))
+}
+
 fn print(session: &Session, tables: &[(String, Vec<Row>, Vec<String>)]) {
-    let clouds: Vec<CloudName> = session.places.iter().map(Place::name).collect();
-    let moments = match view::is_read_by_people() {
-        true => Moments::Ago(session.clock.now()),
-        false => Moments::Iso,
-    };
     for (at, (service, rows, notes)) in tables.iter().enumerate() {
         if at > 0 {
             outln!();
         }
         let title = format!("{service} · {}", session.loaded.environment);
-        let width = view::width();
-        let table = view::releases::render(&title, rows, notes, &clouds, moments, width);
-        out!("{table}");
+        out!("{}", table(session, &title, rows, notes));
     }
+}
+
+fn table(session: &Session, title: &str, rows: &[Row], notes: &[String]) -> String {
+    let clouds: Vec<CloudName> = session.places.iter().map(Place::name).collect();
+    let moments = match view::is_read_by_people() {
+        true => Moments::Ago(session.clock.now()),
+        false => Moments::Iso,
+    };
+    view::releases::render(title, rows, notes, &clouds, moments, view::width())
 }
 
 /// One service's releases on one target, with what serves.

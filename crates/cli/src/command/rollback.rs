@@ -338,7 +338,14 @@ pub async fn conclude(
     let attempt: Attempt<'_> = tried.collect();
     let told = failure::told(session, &verdicts, &attempt);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
-    failure::report(global, session, &verdicts, &attempt).await;
+    failure::report(
+        global,
+        session,
+        &verdicts,
+        &attempt,
+        (&journals, &mut unwritten),
+    )
+    .await;
     accepted.tell(global);
     let unwritten = unwritten.report(global.json);
     Ok(exit.max(accepted.exit()).max(unwritten))

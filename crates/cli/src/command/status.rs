@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::args::{Global, ServiceArgs};
-use crate::command::releases::short;
+use crate::command::releases::{self, short};
 use crate::duration;
 use crate::exit::Exit;
 use crate::facts::{self, ImageName};
@@ -74,11 +74,18 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
     }
     match shown.form {
         Form::Json => view::json(&shown.documents),
-        Form::Long => {}
+        Form::Long => {
+            for key in session.services(args.service.as_deref())? {
+                out!("{}", releases::newest(&session, &key, TRIES).await);
+            }
+        }
         Form::Table => shown.print(&session),
     }
     Ok(shown.worst)
 }
+
+/// So many of the last releases and attempts are shown of one service.
+const TRIES: usize = 3;
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,8 +162,9 @@ impl Shown {
         let sandbox = session.places.iter().any(|it| it.cloud.target().sandbox);
         let manifest = &session.loaded.manifest;
         let mark = if sandbox { " · SANDBOX" } else { "" };
-        outln!("{} · {}{mark}", manifest.app, session.loaded.environment);
         let width = view::width();
+        let title = format!("{} · {}{mark}", manifest.app, session.loaded.environment);
+        outln!("{}", view::status::headed(&title, self.now, width));
         out!(
             "{}",
             view::status::render(&self.rows, &self.notes, &clouds, width)

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod progress;
 pub mod release;
 pub mod releases;
+pub mod report;
 pub mod served;
 pub mod status;
 pub mod table;

@@ -19,6 +19,8 @@ pub struct Served {
     pub detached: bool,
     /// Whether it failed its verification.
     pub rejected: bool,
+    /// Instances asked for and running, as its verification saw them.
+    pub instances: Option<(u32, u32)>,
     pub url: Option<String>,
     /// How its verification ended. `None` where none was made.
     pub checked: Option<Checked>,
@@ -157,7 +159,7 @@ fn table(
     text
 }
 
-/// `r3  verified (3)`, `r3  not checked*`
+/// `r3  verified (3)`, `r3  1 of 1  not checked*`
 fn cell(one: &Served) -> String {
     let how = match (&one.checked, one.detached, one.rejected) {
         (_, true, _) => "rolling out".to_owned(),
@@ -166,7 +168,10 @@ fn cell(one: &Served) -> String {
         (Some(Checked::Skipped(_)), ..) => "not checked*".to_owned(),
         (None, ..) => "serves".to_owned(),
     };
-    format!("r{}  {how}", one.number)
+    match one.instances.filter(|_| !one.detached) {
+        Some((wanted, running)) => format!("r{}  {running} of {wanted}  {how}", one.number),
+        None => format!("r{}  {how}", one.number),
+    }
 }
 
 /// Why services were not asked, each reason once.
@@ -240,6 +245,7 @@ mod tests {
             number,
             detached: false,
             rejected: false,
+            instances: None,
             url: (cloud == CloudName::Gcp).then(|| "https://web.a.run.app".into()),
             checked: None,
         }
@@ -310,6 +316,7 @@ mod tests {
         all[0].checked = Some(Checked::Skipped(
             "no address is known: set targets.aws.services.web.url".into(),
         ));
+        all[0].instances = Some((1, 1));
         all[1].checked = Some(Checked::Passed(3));
         let still = CloudName::ALL.map(|cloud| (cloud, "worker".to_owned(), 1));
         let back = Some("deployer rollback web    # to r2, image 1.0");
@@ -322,9 +329,9 @@ mod tests {
         insta::assert_snapshot!(text, @r"
     shop · staging: web r3 serves on aws and gcp                               1m48s
 
-    SERVICE  AWS               GCP
-    web      r3  not checked*  r3  verified (3)
-    worker   r1  unchanged     r1  unchanged
+    SERVICE  AWS                       GCP
+    web      r3  1 of 1  not checked*  r3  verified (3)
+    worker   r1  unchanged             r1  unchanged
 
       gcp   https://web.a.run.app
     * web on aws: no address is known: set targets.aws.services.web.url

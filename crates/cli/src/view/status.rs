@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
+use jiff::Timestamp;
 
 use crate::view::foreign;
 use crate::view::plan::{cut, list, wrap};
@@ -36,6 +37,14 @@ impl Row {
             .map(|(words, clouds)| format!("{} on {}: {words}", self.name, list(&clouds)))
             .collect()
     }
+}
+
+/// The title, with the time of day that the table is of, in UTC, at the right edge.
+pub fn headed(title: &str, now: Timestamp, width: usize) -> String {
+    let time = now.strftime("%H:%M UTC").to_string();
+    let used = title.chars().count() + time.chars().count();
+    let gap = width.saturating_sub(used).max(2);
+    format!("{title}{:gap$}{time}", "")
 }
 
 /// The longest name of a service that is shown whole, in characters.

@@ -1,12 +1,12 @@
 //! What a cloud says of a roll-out that failed.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::LogLine;
 
 /// Best effort: what cannot be found out is left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Autopsy {
     /// The cloud's own words: roll-out state, conditions.
     pub words: Vec<String>,
@@ -21,7 +21,7 @@ pub struct Autopsy {
 }
 
 /// An instance that ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoppedInstance {
     /// Its id.
     pub instance: String,
@@ -34,7 +34,7 @@ pub struct StoppedInstance {
 }
 
 /// A target that a load balancer sends no traffic to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnfitTarget {
     /// Where it listens: address and port.
     pub target: String,
@@ -45,7 +45,7 @@ pub struct UnfitTarget {
 }
 
 /// A container of an instance that ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoppedContainer {
     /// Its name.
     pub name: String,

@@ -14,6 +14,7 @@ mod lock;
 mod migration;
 mod objects;
 mod release;
+mod report;
 mod run;
 mod version;
 

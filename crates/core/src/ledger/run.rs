@@ -92,7 +92,7 @@ impl RunRecord {
 
 /// The journal of a run that is under way; it also keeps the inventory.
 pub struct RunJournal {
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     folder: String,
     number: u64,
     written: Mutex<u64>,
@@ -204,7 +204,10 @@ impl Ledger {
         )
     }
 
-    pub(super) async fn last_run_number(&self) -> Result<u64> {
+    /// The number of the last run; 0 before the first.
+    ///
+    /// Errors: ledger.
+    pub async fn last_run_number(&self) -> Result<u64> {
         let names = self.list("run-headers").await?;
         let last = names
             .last()

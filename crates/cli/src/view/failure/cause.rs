@@ -1,0 +1,88 @@
+//! Why the instances of a service ended, in one sentence; pure.
+
+use deployer_core::address::CloudName;
+
+use super::Side;
+use crate::view::plan::list;
+
+/// What ECS says of a task whose container ended without being told to ("Viewing Amazon ECS stopped
+/// task errors").
+const ENDED_BY_ITSELF: &str = "Essential container in task exited";
+
+/// How instances ended, in words that follow the service's name: where every cloud that tells how
+/// tells the same. `exits with 1: 3 times on aws, once on gcp`.
+pub(super) fn of(sides: &[Side<'_>]) -> Option<String> {
+    let ends: Vec<(&Side<'_>, End)> = sides
+        .iter()
+        .filter_map(|side| Some((side, End::of(side)?)))
+        .collect();
+    let (_, first) = ends.first()?;
+    if ends.iter().any(|(_, end)| end.way != first.way) {
+        return None;
+    }
+    let told = ends.iter().map(|(side, end)| {
+        let times = match end.times {
+            0 | 1 => "once".to_owned(),
+            2 => "twice".to_owned(),
+            times => format!("{times} times"),
+        };
+        match sides.len() > 1 {
+            true => format!("{times} on {}", side.name()),
+            false => times,
+        }
+    });
+    let told: Vec<String> = told.collect();
+    Some(match first.way {
+        Way::Exits(code) => format!("exits with {code}: {}", told.join(", ")),
+        Way::IsUnhealthy => {
+            let clouds: Vec<String> = ends.iter().map(|(side, _)| side.name()).collect();
+            format!("starts, and fails its health check on {}", list(&clouds))
+        }
+    })
+}
+
+/// How the instances of one side ended.
+struct End {
+    way: Way,
+    /// So often, as far as was told.
+    times: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The app ended by itself, with this code.
+    Exits(i32),
+    /// It runs, and its check fails.
+    IsUnhealthy,
+}
+
+impl End {
+    /// `None` where nothing tells, or several things are told.
+    fn of(side: &Side<'_>) -> Option<Self> {
+        if side.is_unhealthy() {
+            let (way, times) = (Way::IsUnhealthy, 1);
+            return Some(Self { way, times });
+        }
+        let stopped = side.autopsy.stopped.iter();
+        let by_itself = stopped.filter(|it| it.reason.contains(ENDED_BY_ITSELF));
+        let containers = by_itself.flat_map(|it| &it.containers);
+        let stopped = containers.filter_map(|it| it.exit_code.filter(|code| *code != 0));
+        let said = side.autopsy.log.iter().filter_map(|it| exit_code(&it.text));
+        let codes: Vec<i32> = match side.cloud {
+            Some(CloudName::Gcp) => said.collect(),
+            Some(CloudName::Aws) | None => stopped.collect(),
+        };
+        let first = *codes.first()?;
+        let alike = codes.iter().all(|code| *code == first);
+        alike.then_some(Self {
+            way: Way::Exits(first),
+            times: codes.len(),
+        })
+    }
+}
+
+/// What Cloud Run logs of a container that ended by itself.
+fn exit_code(line: &str) -> Option<i32> {
+    let rest = line.strip_prefix("Container called exit(")?;
+    rest.strip_suffix(").")?.parse().ok()
+}
