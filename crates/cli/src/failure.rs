@@ -42,6 +42,9 @@ pub struct Failure {
     pub next: Vec<String>,
     /// What differs from the release that serves.
     pub changed: Option<Changed>,
+    /// In the ledger: why what the app printed is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_kept: Option<String>,
     /// Everything that people are told beside.
     #[serde(skip)]
     beside: Beside,
@@ -64,6 +67,8 @@ struct Beside {
     /// The releases of what serves, by revision.
     releases: Vec<(Revision, u64)>,
     check: Option<HealthSpec>,
+    /// The secrets whose values could not be read, so that they may stand in what the app printed.
+    unread: Vec<String>,
     /// What to type next, whatever the cloud.
     anywhere: Vec<String>,
 }
@@ -136,7 +141,8 @@ pub async fn report(
     for place in &session.places {
         let cloud = place.name();
         let all = failures.values().flatten();
-        let found: Vec<&Failure> = all.filter(|it| it.cloud == cloud).collect();
+        let found = all.filter(|it| it.cloud == cloud);
+        let found: Vec<Failure> = found.map(Failure::to_keep).collect();
         if !found.is_empty() {
             unwritten.keep(cloud, journals.keep_report(cloud, &found).await);
         }
@@ -223,6 +229,7 @@ async fn examine(
         .flat_map(|it| it.error.output().iter().cloned())
         .collect();
     let served_once = releases.unwrap_or_default();
+    let mut unread = Vec::new();
     if !output.is_empty() || !autopsy.log.is_empty() {
         let serving = serving.as_ref().ok().and_then(Option::as_ref);
         let pinned = pinned(&served_once, serving, tried);
@@ -233,6 +240,7 @@ async fn examine(
         for line in &mut output {
             *line = foreign::short(&mask.hide(line));
         }
+        unread.extend(mask.unread.into_keys());
     }
     let serving = serving.ok().flatten().map(|serving| {
         let ready = matches!(serving.state, ServingState::Ready);
@@ -258,10 +266,12 @@ async fn examine(
                 .map(|it| (it.revision.clone(), it.number))
                 .collect(),
             check: Some(service.health.clone()),
+            unread,
             anywhere: next(global, (None, key), failed, (tried, itself)),
         },
         next: next(global, (Some(cloud), key), failed, (tried, itself)),
         changed: changed(tried, &served_once, serving.as_deref().unwrap_or_default()),
+        not_kept: None,
         autopsy,
         output,
         serving: serving.unwrap_or_default(),
@@ -363,6 +373,35 @@ impl Failure {
         let mut line = json!(self);
         line["event"] = json!("failure");
         view::json_line(&line);
+    }
+
+    /// The same for the ledger, which never has a secret's value: what the app printed only where
+    /// every value that might stand in it could be looked for.
+    fn to_keep(&self) -> Self {
+        let mut kept = Self {
+            cloud: self.cloud,
+            service: self.service.clone(),
+            failed: self.failed.clone(),
+            autopsy: self.autopsy.clone(),
+            output: self.output.clone(),
+            serving: self.serving.clone(),
+            next: self.next.clone(),
+            changed: self.changed.clone(),
+            not_kept: None,
+            beside: Beside::default(),
+        };
+        let unread = &self.beside.unread;
+        if !unread.is_empty() {
+            kept.autopsy.log.clear();
+            kept.output.clear();
+            let secrets: Vec<String> = unread.iter().map(|it| format!("`{it}`")).collect();
+            kept.not_kept = Some(format!(
+                "what the app printed is not kept: the value of {} could not be read, and might \
+                 stand in it",
+                secrets.join(", ")
+            ));
+        }
+        kept
     }
 
     fn side(&self) -> Side<'_> {

@@ -55,7 +55,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// What people type most, by command.
-const EXAMPLES: [(&str, &[&str]); 17] = [
+const EXAMPLES: [(&str, &[&str]); 18] = [
     (
         "",
         &[
@@ -87,6 +87,7 @@ const EXAMPLES: [(&str, &[&str]); 17] = [
         "runs",
         &["deployer runs", "deployer runs show 12 --cloud aws"],
     ),
+    ("report", &["deployer report", "deployer report --run 12"]),
     ("status", &["deployer status web --json"]),
     ("verify", &["deployer verify --patience 60s"]),
     (

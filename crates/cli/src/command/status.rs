@@ -278,6 +278,10 @@ impl Looked<'_> {
             }),
             ServingState::InProgress(_) => parts.push("in progress".into()),
             ServingState::Failing(_) => parts.push("FAILING".into()),
+            // What failed came after it: the release serves on.
+            ServingState::Failed(_) if expected.is_some_and(|it| has_all(serving, it)) => {
+                parts.push("serves, NEWER FAILED".into());
+            }
             ServingState::Failed(_) => parts.push("FAILED".into()),
         }
         if let Some(release) = self.release {
@@ -362,16 +366,17 @@ fn judge(serving: Option<&Serving>, release: Option<&Release>) -> Exit {
     }
 }
 
+/// Whether a release gets all of the traffic.
+fn has_all(serving: &Serving, release: &Release) -> bool {
+    let name = release.revision.0.rsplit('/').next().unwrap_or_default();
+    let mut traffic = serving.traffic.iter();
+    traffic.any(|(revision, share)| *share == 100 && revision.0.ends_with(name))
+}
+
 /// Says when what serves is not what the last release says.
 fn differs(serving: &Serving, release: Option<&Release>) -> Option<String> {
     let release = release?;
-    let whole = serving.traffic.iter().any(|(revision, share)| {
-        *share == 100
-            && revision
-                .0
-                .ends_with(release.revision.0.rsplit('/').next().unwrap_or_default())
-    });
-    (!whole).then(|| {
+    (!has_all(serving, release)).then(|| {
         let shares: Vec<String> = serving
             .traffic
             .iter()

@@ -73,6 +73,7 @@ impl Page {
         self.rows("events", autopsy.events.iter().cloned());
         let log = autopsy.log.iter();
         let log = log.map(|it| format!("{:.3} {} {}", it.at, it.source, it.text));
+        self.rows("log", failure.not_kept.iter().cloned());
         self.lines("log", log);
         self.lines("output", failure.output.iter().cloned());
         if let Some(changed) = &failure.changed {

@@ -9,6 +9,7 @@ use crate::{APPLY, SECOND, run, says};
 
 crate::tests! {
     a_rollback_that_fails_prints_no_value_that_the_earlier_release_pins => earlier_values,
+    a_report_keeps_no_line_of_the_app_where_a_value_could_not_be_looked_for => kept,
     logs_hide_the_values_of_secrets_unless_they_are_asked_not_to => logs,
     logs_say_which_values_they_cannot_hide => unread,
 }
@@ -60,6 +61,25 @@ async fn earlier_values(stage: &Stage) {
     hides(&said);
 }
 
+/// The ledger never has a secret's value: with every value at hand the lines are kept without them,
+/// and else not at all.
+async fn kept(stage: &Stage) {
+    two_releases(stage).await;
+    stage.behave(|started| telling(started, false));
+    let back = ["rollback", "idp", "--to", "r1", "--yes", "--no-verify"];
+    let (_, said) = stage.run(&back, "aws").await;
+    hides(&said);
+    hides(&run(stage, &["report"], "aws", Exit::Success).await);
+    stage.disturb(&unreadable()).await;
+    let (_, said) = stage.run(&back, "aws").await;
+    says(&said, &[FIRST_VALUE]);
+    for words in [vec!["report"], vec!["report", "--json"]] {
+        let said = run(stage, &words, "aws", Exit::Success).await;
+        says(&said, &["what the app printed is not kept: the value of `"]);
+        assert!(!said.contains("cannot log in"), "{said}");
+    }
+}
+
 async fn logs(stage: &Stage) {
     stage.behave(|started| telling(started, true));
     two_releases(stage).await;
@@ -71,16 +91,21 @@ async fn logs(stage: &Stage) {
     }
 }
 
-async fn unread(stage: &Stage) {
-    stage.behave(|started| telling(started, true));
-    two_releases(stage).await;
+/// No value of a secret may be read.
+fn unreadable() -> String {
     let calls = [
         "secretsmanager:BatchGetSecretValue",
         "secretsmanager:GetSecretValue",
         "secretmanager.projects.secrets.versions.access",
     ];
     let faults = calls.map(|call| format!("[[fault]]\ncall = \"{call}\"\nwhat = \"denied\"\n"));
-    stage.disturb(&faults.concat()).await;
+    faults.concat()
+}
+
+async fn unread(stage: &Stage) {
+    stage.behave(|started| telling(started, true));
+    two_releases(stage).await;
+    stage.disturb(&unreadable()).await;
     for cloud in ["aws", "gcp"] {
         let said = run(stage, &["logs", "idp"], cloud, Exit::Success).await;
         says(

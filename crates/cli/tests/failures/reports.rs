@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::events::{about, texts};
 use crate::in_process::stage::Stage;
+use crate::typed::assert_fits;
 use crate::{APPLY, SECOND, clouds, first_serves, run, says};
 
 crate::tests! {
@@ -111,6 +112,8 @@ async fn crashes(stage: &Stage) {
         says(
             &said,
             &[
+                "idp exits with 7: ",
+                "deployer report --run ",
                 &format!("swept · test: idp failed on {cloud}\n"),
                 &format!("{cloud}    failed"),
                 "more like it\n",
@@ -120,7 +123,48 @@ async fn crashes(stage: &Stage) {
                 &format!("       {apply}\n"),
             ],
         );
+        kept(stage, cloud, &report).await;
     }
+}
+
+/// What was found out is read again later, whole and by the run's number, and no line of it is
+/// folded.
+async fn kept(stage: &Stage, cloud: &str, report: &Value) {
+    let said = run(stage, &["report"], cloud, Exit::Success).await;
+    let step = |it: usize| format!("step {it:02}: SECRET_KEY not found");
+    let first = PRINTED - SHOWN + 2;
+    assert!(
+        (first..=PRINTED).all(|it| said.contains(&step(it))),
+        "{said}"
+    );
+    says(
+        &said,
+        &["failed ", "next     deployer logs idp", "served   "],
+    );
+    let said = run(stage, &["report", "--json"], cloud, Exit::Success).await;
+    let documents: Vec<Value> = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(documents.len(), 1, "{said}");
+    assert_fits("reports", &json!(documents));
+    let (number, kept) = (&documents[0]["number"], &documents[0]["failures"][0]);
+    assert_eq!(kept["service"], report["service"]);
+    let texts = |report: &Value| {
+        let log = report["autopsy"]["log"].as_array().expect("a list");
+        let texts = log.iter().map(|line| line["text"].clone());
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(texts(kept).len(), texts(report).len(), "{said}");
+    let number = number.as_u64().expect("a number");
+    // The one before it is kept as well.
+    for number in [number - 1, number] {
+        let words = ["report", "--run", &number.to_string()];
+        let said = run(stage, &words, cloud, Exit::Success).await;
+        says(&said, &[&format!("{cloud}: run {number}, apply by ")]);
+    }
+    let said = run(stage, &["report", "--run", "999"], cloud, Exit::Input).await;
+    says(
+        &said,
+        &["there is no report of run 999", &number.to_string()],
+    );
 }
 
 /// ECS has it in a field, Cloud Run in its log.

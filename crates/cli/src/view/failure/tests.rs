@@ -118,6 +118,8 @@ fn the_cause_comes_first_and_once() {
     insta::assert_snapshot!(text, @r"
 shop · staging: web failed on aws and gcp; r2 still serves on both
 
+       web exits with 1: 3 times on aws, once on gcp
+
        │ cannot read configuration
        (the same on aws and gcp)
 
