@@ -28,12 +28,12 @@ impl Pace {
         }
     }
 
-    /// Looks every second at last: for what people wait for, where the API is made to be asked so
+    /// Looks every 0.7 s at last: for what people wait for, where the API is made to be asked so
     /// often (ECS lets one cluster's services be described 20 times a second, Cloud Run 50), also
     /// by ten runs at once.
     pub const fn closely(deadline: Duration) -> Self {
         Self {
-            longest: Duration::from_secs(1),
+            longest: Duration::from_millis(700),
             ..Self::until(deadline)
         }
     }
