@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::postgres::Postgres;
 use crate::run::{self, Outcome, Steps};
@@ -28,6 +29,8 @@ pub fn test(arguments: &[&str]) -> Result<()> {
 /// The steps of `cargo xtask test`, for other commands that test too.
 pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
     let mut prepared = Prepared::default();
+    // They are mostly waited for; meanwhile the images are built.
+    let (python, node) = (thread::spawn(venv::prepare), thread::spawn(node::prepare));
     steps.step("images", || images::build().map(|_| Outcome::Passed));
     steps.step("postgres", || {
         prepared.postgres = Some(Postgres::start()?);
@@ -44,11 +47,11 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
         Ok(Outcome::Passed)
     });
     steps.step("python clients", || {
-        prepared.venv = Some(venv::prepare()?);
+        prepared.venv = Some(ended(python)?);
         Ok(Outcome::Passed)
     });
     // Without them the test that wants them says itself that it is skipped.
-    steps.step("node clients", || match node::prepare() {
+    steps.step("node clients", || match ended(node) {
         Ok(folder) => {
             prepared.node = Some(folder);
             Ok(Outcome::Passed)
@@ -90,4 +93,9 @@ pub fn run_steps(steps: &mut Steps, arguments: &[&str]) {
             Ok(Outcome::Skipped("see its own words above".to_owned()))
         });
     }
+}
+
+/// What a thread came to.
+fn ended<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
+    thread.join().map_err(|_| anyhow!("it panicked"))?
 }
