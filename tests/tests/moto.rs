@@ -93,6 +93,46 @@ fn a_database_a_cache_and_a_name_live_their_lives_on_moto() {
     python::assert_requests_valid(&moto.prepared, &moto.recorder, Side::Aws);
 }
 
+fn tags(moto: &Emulated, [action, key, value]: [&str; 3]) -> Value {
+    moto.ask("foreign_tags.py", &["idp-test", action, key, value])
+}
+
+/// As on the sandbox (`crates/cli/tests/failures/contract.rs`), on what nobody here wrote: what
+/// another hand put on anything of ours stays and is no difference, and what another owner marked
+/// is left alone.
+#[test]
+fn another_hands_tag_stays_on_every_kind_of_moto() {
+    let Some(mut moto) = start("another_hands_tag_stays_on_every_kind_of_moto") else {
+        return;
+    };
+    disk(&mut moto, 20);
+    apply(&moto);
+    moto.assert_settled(&APPLY);
+    let marked = tags(&moto, ["write", "team", "platform"]);
+    for (kind, least) in [
+        ("services", 1),
+        ("repositories", 1),
+        ("log groups", 1),
+        ("secrets", 4),
+        ("databases", 3),
+        ("caches", 2),
+    ] {
+        let names = marked[kind].as_array().expect("a list");
+        assert!(names.len() >= least, "{kind}: {marked:#}");
+    }
+    moto.assert_settled(&APPLY);
+    moto.change(|manifest| manifest.greeting = "good day".to_owned());
+    apply(&moto);
+    assert_eq!(tags(&moto, ["read", "team", "platform"]), marked);
+
+    tags(&moto, ["write", "deployer", "other/production"]);
+    moto.change(|manifest| manifest.greeting = "good night".to_owned());
+    let mark = moto.recorder.mark();
+    let refused = moto.deployer.run(&APPLY).exits(exit::FAILURE);
+    refused.says("other/production");
+    assert_eq!(mark.writes(), Vec::<String>::new());
+}
+
 fn disk(moto: &mut Emulated, gib: u32) {
     moto.change(|manifest| manifest.managed = Some(format!("storage = \"{gib}GiB\"")));
 }

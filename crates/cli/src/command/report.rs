@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::view;
 
 /// How many reports of each target are looked through.
-const MOST: usize = 50;
+const MOST: usize = 20;
 
 /// What one target's ledger kept of a run.
 struct Kept {
@@ -73,14 +73,7 @@ pub async fn run(global: &Global, session: Session, args: &ReportArgs) -> Result
 async fn headers(session: &Session) -> Result<Vec<(CloudName, RunHeader)>> {
     let mut headers = Vec::new();
     for place in &session.places {
-        let reported: BTreeSet<u64> = place.ledger.reported(MOST).await?.into_iter().collect();
-        let Some(oldest) = reported.first() else {
-            continue;
-        };
-        let newest = place.ledger.last_run_number().await?;
-        let since = usize::try_from(newest.saturating_sub(*oldest) + 1).unwrap_or(usize::MAX);
-        let runs = place.ledger.recent_runs(since).await?.into_iter();
-        let runs = runs.filter(|it| reported.contains(&it.number));
+        let runs = place.ledger.reported_runs(MOST).await?.into_iter();
         headers.extend(runs.map(|header| (place.name(), header)));
     }
     headers.sort_by_key(|(_, header)| std::cmp::Reverse(header.at));
@@ -110,7 +103,7 @@ fn missing(
     let Some(number) = number else {
         match global.json {
             true => view::json(&json!([])),
-            false => sayln!("no run failed that has a report"),
+            false => sayln!("no run failed here since reports are kept"),
         }
         return Ok(Exit::Success);
     };

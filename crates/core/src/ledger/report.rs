@@ -1,10 +1,11 @@
 //! What was found out about the failure of a run, kept beside its journal.
 
+use futures::{StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Ledger;
-use super::run::RunJournal;
+use super::run::{RunHeader, RunJournal};
+use super::{AT_ONCE, Ledger};
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Serialize, Deserialize)]
@@ -33,6 +34,19 @@ impl RunJournal {
 }
 
 impl Ledger {
+    /// The headers of the runs whose failures were reported, newest first, at most so many.
+    ///
+    /// Errors: ledger.
+    pub async fn reported_runs(&self, most: usize) -> Result<Vec<RunHeader>> {
+        let numbers = self.reported(most).await?.into_iter();
+        let reads = numbers.map(|number| async move { self.header(number).await });
+        let headers: Vec<Option<RunHeader>> = futures::stream::iter(reads)
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(headers.into_iter().flatten().collect())
+    }
+
     /// The numbers of the runs whose failures were reported, newest first, at most so many.
     ///
     /// Errors: ledger.

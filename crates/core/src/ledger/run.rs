@@ -204,10 +204,7 @@ impl Ledger {
         )
     }
 
-    /// The number of the last run; 0 before the first.
-    ///
-    /// Errors: ledger.
-    pub async fn last_run_number(&self) -> Result<u64> {
+    pub(super) async fn last_run_number(&self) -> Result<u64> {
         let names = self.list("run-headers").await?;
         let last = names
             .last()
@@ -253,7 +250,7 @@ impl Ledger {
     /// Errors: ledger.
     pub async fn unfinished_redeploys(&self) -> Result<BTreeMap<String, Redeploy>> {
         let number = self.last_run_number().await?;
-        let header: Option<RunHeader> = self.read(&name_of_header(number)).await?;
+        let header = self.header(number).await?;
         let redeploys = header.map(|it| it.redeploys).unwrap_or_default();
         if redeploys.is_empty() {
             return Ok(redeploys);
@@ -282,6 +279,11 @@ impl Ledger {
         Ok(headers.into_iter().flatten().collect())
     }
 
+    /// The header of one run. `None` where there is none.
+    pub(super) async fn header(&self, number: u64) -> Result<Option<RunHeader>> {
+        self.read(&name_of_header(number)).await
+    }
+
     /// Whether any run began here.
     pub async fn has_runs(&self) -> Result<bool> {
         Ok(self.last_run_number().await? > 0)
@@ -304,7 +306,7 @@ impl Ledger {
     ///
     /// Errors: ledger.
     pub async fn run(&self, number: u64) -> Result<Option<RunRecord>> {
-        let Some(header) = self.read(&name_of_header(number)).await? else {
+        let Some(header) = self.header(number).await? else {
             return Ok(None);
         };
         let folder = folder(number);
