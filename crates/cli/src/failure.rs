@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{Autopsy, Revision, SecretVersion, Serving, ServingState};
 use deployer_core::engine::{Failed, Verdict};
+use deployer_core::error::ErrorKind;
 use deployer_core::history::same_revision;
 use deployer_core::ledger::Release;
 use deployer_core::spec::{HealthSpec, ServiceSpec};
@@ -86,6 +87,36 @@ pub struct Tried {
     pub again: Again,
     /// What was to serve.
     pub version: Option<(ServiceSpec, ImageName)>,
+}
+
+/// What became of a service on one target where it did not come to a new release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// It failed itself.
+    Failed,
+    /// It was not started, as something that it needs failed, or the run was stopped.
+    NotStarted,
+}
+
+/// The services that a run was to do something for, and that did not get there.
+pub fn missed(
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    attempt: &Attempt<'_>,
+) -> BTreeMap<(CloudName, String), Missed> {
+    let mut missed = BTreeMap::new();
+    for ((cloud, key), tried) in attempt {
+        let Some(verdict) = verdicts.get(cloud) else {
+            continue;
+        };
+        let is_own = |address: &Address| tried.nodes.contains(address);
+        let how = match () {
+            () if verdict.failed.iter().any(|it| is_own(&it.address)) => Missed::Failed,
+            () if verdict.held.iter().any(is_own) => Missed::NotStarted,
+            () => continue,
+        };
+        missed.insert((*cloud, (*key).to_owned()), how);
+    }
+    missed
 }
 
 /// The nodes whose errors the report of their service tells.
@@ -187,6 +218,31 @@ fn tell(session: &Session, service: &str, failures: &[Failure], whole: Option<&s
     );
 }
 
+/// Whether it is the service's instances that failed: of a call that was refused or not answered,
+/// of a migration, neither their log nor the service's events say why.
+fn is_of_roll_out(failed: &[Failed], tried: &Tried) -> bool {
+    let own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
+    let mut own = own.filter(|it| view::plan::is_service(&it.address));
+    own.any(|it| match it.error.kind() {
+        ErrorKind::Failed
+        | ErrorKind::RolledBack
+        | ErrorKind::TimedOut
+        | ErrorKind::Untrue
+        | ErrorKind::Unverified => true,
+        ErrorKind::Input
+        | ErrorKind::NotFound
+        | ErrorKind::Interrupted
+        | ErrorKind::Denied
+        | ErrorKind::Credentials
+        | ErrorKind::Conflict
+        | ErrorKind::Rejected
+        | ErrorKind::Unavailable
+        | ErrorKind::Locked
+        | ErrorKind::Ledger
+        | ErrorKind::Internal => false,
+    })
+}
+
 /// `2 tasks, 11 events, 29 lines`: how much the whole report has.
 fn amount(failures: &[Failure]) -> String {
     let sum = |of: &dyn Fn(&Failure) -> usize| failures.iter().map(of).sum::<usize>();
@@ -217,7 +273,7 @@ async fn examine(
     let service = place.env.services.get(key)?;
     let runtime = place.cloud.services();
     let autopsy = async {
-        match itself {
+        match itself && is_of_roll_out(failed, tried) {
             true => runtime.autopsy(service).await,
             false => Autopsy::default(),
         }
@@ -344,7 +400,14 @@ fn next(
     let logs = Again::new(global, "logs")
         .with(key)
         .option("--since", "10m");
-    let logs = itself.then(|| on(logs).to_string());
+    let of_migration = |it: &Failed| it.address.kind.ends_with(".migration");
+    let own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
+    let logs = match (is_of_roll_out(failed, tried), own.clone().any(of_migration)) {
+        (true, _) => Some(logs),
+        (false, true) => Some(Again::new(global, "logs").with(key).with("--migration")),
+        (false, false) => None,
+    };
+    let logs = logs.filter(|_| itself).map(|it| on(it).to_string());
     // A migration that failed is run again on a person's word alone: the same command again would
     // refuse.
     let asks = |failed: &Failed| {

@@ -7,7 +7,7 @@ use deployer_core::address::{Address, CloudName};
 use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
 use deployer_core::node::{Action, Sort};
-use deployer_core::plan::Prepared;
+use deployer_core::plan::{Change, Prepared};
 
 use crate::session::{Place, Session};
 use crate::unwritten::Unwritten;
@@ -57,11 +57,23 @@ async fn note_on(place: &Place, prepared: &Prepared, verdict: &Verdict) -> Resul
     let before = place.ledger.left().await?;
     let mut left = before.clone();
     let done: BTreeSet<&Address> = verdict.done.iter().collect();
+    let is_unfinished =
+        |change: &&Change| change.action != Action::NoOp && !done.contains(&change.address);
+    // What was made for a roll-out that failed is not what serves, and a cloud that puts back what
+    // served before tells of that: nobody else is to be accused of it.
+    let in_vain: BTreeSet<&Address> = prepared
+        .plan
+        .of(place.name())
+        .filter(is_unfinished)
+        .flat_map(|change| &change.needs)
+        .collect();
     for change in prepared.plan.of(place.name()) {
         let address = &change.address;
         let as_desired = match change.action {
             Action::NoOp => change.settling.is_none() || done.contains(address),
-            Action::Create | Action::Update | Action::Replace => done.contains(address),
+            Action::Create | Action::Update | Action::Replace => {
+                done.contains(address) && !in_vain.contains(address)
+            }
             Action::Delete | Action::Release if !done.contains(address) => continue,
             Action::Delete | Action::Release => false,
         };

@@ -29,6 +29,9 @@ pub struct Scene {
     /// When it was looked at.
     #[serde(default)]
     pub at: Timestamp,
+    /// The targets of which the plan does not know all, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread: BTreeMap<CloudName, String>,
     /// How many seconds what is done usually takes, node by node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub usual: BTreeMap<Address, u64>,
@@ -168,6 +171,7 @@ pub async fn of(session: &Session, work: Option<&Work>) -> Scene {
             scene.put(Kind::Service, &key, cloud, side);
         }
     }
+    scene.unread = unread(session, work);
     if let Some(work) = work {
         scene.number(session, work).await;
         scene.usual = usual::of(session, &work.prepared.plan).await;
@@ -192,6 +196,20 @@ pub async fn of(session: &Session, work: Option<&Work>) -> Scene {
         .groups
         .sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     scene
+}
+
+/// The targets that could not be read, or not all of them; the first error of each.
+fn unread(session: &Session, work: Option<&Work>) -> BTreeMap<CloudName, String> {
+    let failed = session.failed.iter();
+    let failed = failed.map(|(cloud, error)| (*cloud, error));
+    let blocked = work.into_iter().flat_map(|it| &it.prepared.blocked);
+    let blocked = blocked.map(|it| (it.address.cloud, &it.error));
+    let mut unread = BTreeMap::new();
+    for (cloud, error) in failed.chain(blocked) {
+        let words = || error.chain().first().cloned().unwrap_or_default();
+        unread.entry(cloud).or_insert_with(words);
+    }
+    unread
 }
 
 impl Scene {

@@ -96,6 +96,12 @@ pub trait Resource: Send + Sync + 'static {
     /// there.
     fn desired(&self, there: Option<&Self::Actual>) -> Fields;
 
+    /// What a run leaves there once it is ready, as a later reading shows it: what is asked for,
+    /// unless the cloud goes on describing something else than what it made serve.
+    fn left(&self, there: Option<&Self::Actual>) -> Fields {
+        self.desired(there)
+    }
+
     /// What is there, in the same terms as [`Resource::desired`].
     fn observed(&self, actual: &Self::Actual) -> Fields;
 

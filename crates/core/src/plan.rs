@@ -364,13 +364,14 @@ fn kept_by(node: &dyn Node, change: &Change, left: &BTreeMap<Address, Fields>) -
 }
 
 /// Which of these differences nobody asked for: the cloud says something else than what the last
-/// apply left.
+/// apply left. Of a field that the manifest says for the first time the last apply left nothing.
 fn drift(left: &Fields, changes: &[FieldChange]) -> Vec<Drift> {
     let known = |value: Option<&FieldValue>| !matches!(value, Some(FieldValue::AfterApply { .. }));
     changes
         .iter()
         .map(|change| (change, left.get(&change.field)))
         .filter(|(change, left)| known(*left) && *left != change.old.as_ref())
+        .filter(|(change, left)| left.is_some() || change.new.is_none())
         .map(|(change, left)| Drift {
             field: change.field.clone(),
             left: left.cloned(),

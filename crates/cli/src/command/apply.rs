@@ -20,7 +20,7 @@ use crate::command::plan;
 use crate::command::rollback::{self, Rolled};
 use crate::exit::Exit;
 use crate::facts::ImageName;
-use crate::failure;
+use crate::failure::{self, Missed};
 use crate::gate::Gates;
 use crate::numbers;
 use crate::plan_file::PlanFile;
@@ -160,19 +160,16 @@ async fn locked(
     let told = failure::told(session, &verdicts, &attempt);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
     let exit = exit.max(accepted.exit());
-    failure::report(
-        global,
-        session,
-        &verdicts,
-        &attempt,
-        (&journals, &mut unwritten),
-    )
-    .await;
     if let Some(gates) = &wish.gates {
         gates.tell(global);
     }
     accepted.tell_beside(global, &recorded);
-    tell_what_serves(global, session, &work, (&recorded, &accepted), began).await;
+    let missed = failure::missed(&verdicts, &attempt);
+    let came = (recorded.as_slice(), &accepted, &missed);
+    tell_what_serves(global, session, &work, came, began).await;
+    // Last, where it is seen: of thirty services that serve one may have failed.
+    let means = (&journals, &mut unwritten);
+    failure::report(global, session, &verdicts, &attempt, means).await;
     let exit = exit.max(unwritten.report(global.json));
     let begun = verdicts.values().any(|it| !it.detached.is_empty());
     let exit = exit
@@ -226,7 +223,8 @@ async fn nothing_to_do(
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
     accepted.tell_beside(global, &recorded);
-    tell_what_serves(global, session, work, (&recorded, &accepted), began).await;
+    let came = (recorded.as_slice(), &accepted, &BTreeMap::new());
+    tell_what_serves(global, session, work, came, began).await;
     Ok(accepted.exit().max(unwritten.report(global.json)))
 }
 
@@ -331,12 +329,15 @@ fn problems_as_lines(session: &Session, work: &Work) -> Option<Exit> {
     errors.map(|error| Exit::from(error.kind())).max()
 }
 
+/// The services that did not get where they were to.
+type AllMissed = BTreeMap<(CloudName, String), Missed>;
+
 /// The end: what serves now, as JSON lines or for people.
 async fn tell_what_serves(
     global: &Global,
     session: &Session,
     work: &Work,
-    (recorded, accepted): (&[record::Recorded], &Acceptance),
+    (recorded, accepted, missed): (&[record::Recorded], &Acceptance, &AllMissed),
     began: Timestamp,
 ) {
     if global.json {
@@ -345,14 +346,15 @@ async fn tell_what_serves(
         }
         return;
     }
-    if recorded.is_empty() {
-        return;
-    }
     let served: Vec<Served> = recorded
         .iter()
         .map(|it| served(work, it, accepted))
         .collect();
-    let still = unchanged(session, work, recorded).await;
+    let still = unchanged(session, work, recorded, missed).await;
+    // Where everything failed, the report says all.
+    if recorded.is_empty() && (!missed.is_empty() || still.is_empty()) {
+        return;
+    }
     let back = way_back(global, session, recorded).await;
     let subject = (
         session.loaded.manifest.app.as_str(),
@@ -361,7 +363,8 @@ async fn tell_what_serves(
     let took = session.clock.now().duration_since(began);
     let took = took.try_into().unwrap_or_default();
     let page = (took, view::width());
-    let text = view::served::render(subject, &served, &still, back.as_deref(), page);
+    let beside = (still.as_slice(), missed);
+    let text = view::served::render(subject, &served, beside, back.as_deref(), page);
     out!("{text}");
 }
 
@@ -370,6 +373,7 @@ async fn unchanged(
     session: &Session,
     work: &Work,
     recorded: &[record::Recorded],
+    missed: &AllMissed,
 ) -> Vec<(CloudName, String, u64)> {
     let mut still = Vec::new();
     for place in &session.places {
@@ -378,7 +382,13 @@ async fn unchanged(
         for key in declared.flat_map(|it| it.services.keys()) {
             let is_it = |it: &record::Recorded| it.cloud == cloud && it.release.service == *key;
             let changes = numbers::taking_part(work, key).contains(&cloud);
-            if changes || recorded.iter().any(is_it) {
+            let unread = session.failed.iter().any(|(failed, _)| *failed == cloud)
+                || work.prepared.is_blocked(cloud);
+            if changes
+                || unread
+                || missed.contains_key(&(cloud, key.clone()))
+                || recorded.iter().any(is_it)
+            {
                 continue;
             }
             if let Ok(Some(release)) = work.numbers.newest_on(place, key).await {

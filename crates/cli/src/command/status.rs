@@ -9,7 +9,7 @@ use deployer_core::address::CloudName;
 use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::history::History;
-use deployer_core::ledger::{Hold, Holder, Inventory, Known, Release, Standing, Witness};
+use deployer_core::ledger::{Hold, Holder, Inventory, Item, Known, Release, Standing, Witness};
 use deployer_core::spec::ServiceSpec;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -189,8 +189,10 @@ impl Shown {
         holds.retain(|hold| history.stands(hold));
         let is_known = latest.is_some();
         let release = latest.flatten();
-        // After a destroy, nothing is what is to be there.
-        let empty = inventory.is_some_and(|inventory| inventory.items.is_empty());
+        // After a destroy, nothing is what is to be there. What was made a moment before it and is
+        // not seen any more stays noted for a while.
+        let is_gone = |item: &Item| item.gone_since.is_some();
+        let empty = inventory.is_some_and(|it| it.items.values().all(is_gone));
         let destroyed = release.is_some() && empty;
         let Some(serving) = serving else {
             return;

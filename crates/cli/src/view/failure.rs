@@ -312,7 +312,7 @@ pub fn brief(words: &str) -> String {
 
 /// A cloud's long sentence without the parts that are told by themselves: events, and tasks that
 /// stopped.
-fn without_events(message: &str, autopsy: &Autopsy) -> String {
+pub fn without_events(message: &str, autopsy: &Autopsy) -> String {
     let told = |part: &&str| {
         let part = part.trim();
         let of_task = part.starts_with("task stopped:") && !autopsy.stopped.is_empty();

@@ -2,10 +2,13 @@
 //! pure.
 
 use deployer_core::address::CloudName;
+use deployer_core::capability::Autopsy;
 use deployer_core::ledger::RunHeader;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::view::failure::without_events;
 use crate::view::foreign;
 use crate::view::plan::{how, wrap};
 
@@ -62,8 +65,13 @@ impl Page {
 
     fn failure(&mut self, failure: &Failure) {
         let autopsy = &failure.autopsy;
-        self.rows("failed", failure.failed.iter().flat_map(failed));
-        self.rows("cloud", autopsy.words.iter().cloned());
+        let failed = failure.failed.iter().flat_map(|it| failed(it, autopsy));
+        let failed: Vec<String> = failed.collect();
+        let is_told = |words: &&String| failed.iter().any(|it| it.contains(words.as_str()));
+        let words = autopsy.words.iter().filter(|it| !is_told(it));
+        let words: Vec<String> = words.cloned().collect();
+        self.rows("failed", failed);
+        self.rows("cloud", words);
         let stopped = autopsy.stopped.iter().map(|it| {
             let at = it.at.map_or_else(String::new, |at| format!("{at:.0} "));
             format!("{at}{}: {it}", it.instance)
@@ -95,14 +103,17 @@ impl Page {
     }
 }
 
-/// One error of a node: where and when, its words, its causes, what helps.
-fn failed(failed: &Value) -> Vec<String> {
+/// One error of a node: where and when, its words, its causes, what helps; without what is told by
+/// itself.
+fn failed(failed: &Value, autopsy: &Autopsy) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let error = &failed["error"];
     let causes = error["caused_by"].as_array().into_iter().flatten();
     let causes = causes.map(|it| format!("caused by: {}", text(it)));
     let hint = error["hint"].as_str().map(|hint| format!("hint: {hint}"));
-    let at = format!("{} at {}", text(&failed["address"]), text(&failed["at"]));
-    let first = format!("{at}: {}", text(&error["message"]));
+    let at = text(&failed["at"]);
+    let at = at.parse::<Timestamp>().map_or(at, |at| format!("{at:.0}"));
+    let words = without_events(&text(&error["message"]), autopsy);
+    let first = format!("{} at {at}: {words}", text(&failed["address"]));
     std::iter::once(first).chain(causes).chain(hint).collect()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use deployer_core::address::CloudName;
 
 use crate::duration;
+use crate::failure::Missed;
 use crate::view::foreign;
 use crate::view::plan::{cut, list, names, wrap};
 
@@ -44,11 +45,15 @@ const UNCHANGED: usize = 10;
 const NAME: usize = 24;
 
 /// What came of it, with an empty line before. `still` are the services that stay as they are, with
-/// their releases; `back` is the command that goes back, and where to.
+/// their releases, and `missed` those that did not get to a new one; `back` is the command that goes
+/// back, and where to.
 pub fn render(
     (app, environment): (&str, &str),
     served: &[Served],
-    still: &[(CloudName, String, u64)],
+    (still, missed): (
+        &[(CloudName, String, u64)],
+        &BTreeMap<(CloudName, String), Missed>,
+    ),
     back: Option<&str>,
     (took, width): (Duration, usize),
 ) -> String {
@@ -60,19 +65,21 @@ pub fn render(
         .iter()
         .map(|(service, on)| format!("{service} {}", phrase(on)))
         .collect();
-    let title = match by_service.len() > NAMED {
-        true => format!(
-            "{app} · {environment}: {} services have a new release",
-            by_service.len()
-        ),
-        false => format!("{app} · {environment}: {}", phrases.join("; ")),
+    let made = match by_service.len() {
+        0 => format!("nothing to do; {}", stays(still)),
+        many if many > NAMED => format!("{many} services have a new release"),
+        _ => phrases.join("; "),
+    };
+    let title = match not_there(missed) {
+        Some(not_there) => format!("{app} · {environment}: {not_there}; {made}"),
+        None => format!("{app} · {environment}: {made}"),
     };
     let took = duration::show(took);
     let used = title.chars().count() + took.chars().count();
     let gap = width.saturating_sub(used).max(2);
     let mut text = format!("\n{title}{:gap$}{took}\n", "");
     let many = by_service.len() > NAMED;
-    let table = table(&by_service, still, width);
+    let table = table(&by_service, (still, missed), width);
     text.push_str(&table);
     let mut rest = String::new();
     for (service, on) in by_service.iter().filter(|_| !many) {
@@ -98,34 +105,106 @@ pub fn render(
     text + &rest
 }
 
+/// Where in the table a service stands: first what is to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Missed,
+    Made,
+    Still,
+}
+
+fn word(how: Missed) -> &'static str {
+    match how {
+        Missed::Failed => "FAILED",
+        Missed::NotStarted => "NOT STARTED",
+    }
+}
+
+/// `svc08 FAILED on aws`, for the title. `None` where everything got there.
+fn not_there(missed: &BTreeMap<(CloudName, String), Missed>) -> Option<String> {
+    let mut services: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for ((cloud, service), how) in missed {
+        let on = services.entry((service, word(*how))).or_default();
+        on.push(cloud.as_str());
+    }
+    let phrases: Vec<String> = services
+        .iter()
+        .map(|((service, word), clouds)| {
+            format!("{} {word} on {}", foreign::one_line(service), list(clouds))
+        })
+        .collect();
+    match phrases.len() {
+        0 => None,
+        many if many > NAMED => Some(format!("{many} services DID NOT GET THERE")),
+        _ => Some(phrases.join("; ")),
+    }
+}
+
+/// `web stays r3 on aws and gcp`, or how many stay as they are.
+fn stays(still: &[(CloudName, String, u64)]) -> String {
+    let mut services: BTreeMap<(&str, u64), BTreeSet<&str>> = BTreeMap::new();
+    for (cloud, service, number) in still {
+        let on = services.entry((service, *number)).or_default();
+        on.insert(cloud.as_str());
+    }
+    let phrases = services.iter().map(|((service, number), clouds)| {
+        let clouds: Vec<&str> = clouds.iter().copied().collect();
+        format!(
+            "{} stays r{number} on {}",
+            foreign::one_line(service),
+            list(&clouds)
+        )
+    });
+    match services.len() > NAMED {
+        true => {
+            let names: BTreeSet<&str> = services.keys().map(|(service, _)| *service).collect();
+            format!("{} services stay as they are", names.len())
+        }
+        false => phrases.collect::<Vec<_>>().join("; "),
+    }
+}
+
 /// A line for each service, both clouds side by side, where the title does not say it all: there
 /// are several, or they were verified.
 fn table(
     by_service: &BTreeMap<&str, Vec<&Served>>,
-    still: &[(CloudName, String, u64)],
+    (still, missed): (
+        &[(CloudName, String, u64)],
+        &BTreeMap<(CloudName, String), Missed>,
+    ),
     width: usize,
 ) -> String {
+    let place = |service: &str| match () {
+        () if missed.keys().any(|(_, it)| it == service) => Place::Missed,
+        () if by_service.contains_key(service) => Place::Made,
+        () => Place::Still,
+    };
     let all = by_service.values().flatten();
     let checked = all.clone().any(|it| it.checked.is_some());
-    let mut rows: BTreeMap<(bool, &str), BTreeMap<CloudName, String>> = BTreeMap::new();
+    let mut rows: BTreeMap<(Place, &str), BTreeMap<CloudName, String>> = BTreeMap::new();
     for one in all {
-        let row = rows.entry((false, one.service.as_str())).or_default();
+        let row = rows.entry((place(&one.service), &one.service)).or_default();
         row.insert(one.cloud, cell(one));
     }
+    for ((cloud, service), how) in missed {
+        let row = rows.entry((Place::Missed, service)).or_default();
+        row.insert(*cloud, word(*how).to_owned());
+    }
     for (cloud, service, number) in still {
-        let is_new = by_service.contains_key(service.as_str());
-        let row = rows.entry((!is_new, service.as_str())).or_default();
+        let row = rows.entry((place(service), service)).or_default();
         row.insert(*cloud, format!("r{number}  unchanged"));
     }
-    if rows.len() < 2 && !checked {
+    let says_more = rows.len() > 1 && !by_service.is_empty();
+    if !says_more && !checked && missed.is_empty() {
         return String::new();
     }
     let clouds: BTreeSet<CloudName> = rows.values().flat_map(|row| row.keys().copied()).collect();
-    let unchanged = rows.keys().filter(|(still, _)| *still).count();
+    let is_still = |place: &Place| *place == Place::Still;
+    let unchanged = rows.keys().filter(|(place, _)| is_still(place)).count();
     let folds = unchanged > UNCHANGED;
     let rows: Vec<(&str, Vec<String>)> = rows
         .iter()
-        .filter(|((still, _), _)| !(folds && *still))
+        .filter(|((place, _), _)| !(folds && is_still(place)))
         .map(|((_, service), row)| {
             let cells = clouds.iter();
             let cells = cells.map(|it| row.get(it).cloned().unwrap_or_else(|| "-".into()));
@@ -251,6 +330,65 @@ mod tests {
         }
     }
 
+    fn all_got_there() -> BTreeMap<(CloudName, String), Missed> {
+        BTreeMap::new()
+    }
+
+    #[test]
+    fn what_failed_stands_first_in_the_title_and_in_the_table() {
+        let all: Vec<Served> = (0..28)
+            .map(|it| Served {
+                url: None,
+                ..served(CloudName::Gcp, &format!("svc-{it:02}"), 1)
+            })
+            .collect();
+        let missed = BTreeMap::from([
+            ((CloudName::Aws, "svc-07".to_owned()), Missed::Failed),
+            ((CloudName::Gcp, "worker".to_owned()), Missed::NotStarted),
+        ]);
+        let subject = ("mono", "staging");
+        let text = render(subject, &all, (&[], &missed), None, (Duration::ZERO, 120));
+        let lines: Vec<&str> = text.lines().collect();
+        let title = "mono · staging: svc-07 FAILED on aws; worker NOT STARTED on gcp; 28 services have a new release";
+        assert!(lines[1].starts_with(title), "{text}");
+        assert_eq!(lines[4], "svc-07   FAILED  r1  serves", "{text}");
+        assert_eq!(lines[5], "worker   -       NOT STARTED", "{text}");
+        let one = [served(CloudName::Gcp, "web", 1)];
+        let missed = BTreeMap::from([((CloudName::Aws, "web".to_owned()), Missed::Failed)]);
+        let text = render(
+            ("shop", "staging"),
+            &one,
+            (&[], &missed),
+            None,
+            (Duration::ZERO, 80),
+        );
+        assert!(
+            text.contains("web FAILED on aws; web r1 serves on gcp"),
+            "{text}"
+        );
+        assert!(text.contains("web      FAILED  r1  serves"), "{text}");
+    }
+
+    #[test]
+    fn what_stays_as_it_is_is_one_line() {
+        let still = CloudName::ALL.map(|cloud| (cloud, "web".to_owned(), 3));
+        let beside = (still.as_slice(), &all_got_there());
+        let text = render(("shop", "staging"), &[], beside, None, (Duration::ZERO, 80));
+        let line = "shop · staging: nothing to do; web stays r3 on aws and gcp";
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains(line), "{text}");
+        let many: Vec<_> = (0..30)
+            .map(|it| (CloudName::Aws, format!("svc-{it:02}"), 1))
+            .collect();
+        let beside = (many.as_slice(), &all_got_there());
+        let text = render(("shop", "staging"), &[], beside, None, (Duration::ZERO, 80));
+        assert!(
+            text.contains("nothing to do; 30 services stay as they are"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+
     #[test]
     fn one_release_on_both_clouds_is_one_phrase() {
         let both = [
@@ -259,7 +397,13 @@ mod tests {
         ];
         let back = Some("deployer rollback web    (to r2, image 1.0)");
         let took = Duration::from_secs(108);
-        let text = render(("shop", "staging"), &both, &[], back, (took, 80));
+        let text = render(
+            ("shop", "staging"),
+            &both,
+            (&[], &all_got_there()),
+            back,
+            (took, 80),
+        );
         insta::assert_snapshot!(text, @r"
     shop · staging: web r3 serves on aws and gcp                               1m48s
       gcp   https://web.a.run.app
@@ -274,7 +418,13 @@ mod tests {
             served(CloudName::Gcp, "web", 3),
         ];
         both[0].rejected = true;
-        let text = render(("shop", "staging"), &both, &[], None, (Duration::ZERO, 80));
+        let text = render(
+            ("shop", "staging"),
+            &both,
+            (&[], &all_got_there()),
+            None,
+            (Duration::ZERO, 80),
+        );
         let says = "r3 failed its verification and serves on aws, r3 serves on gcp";
         assert!(text.contains(says), "{text}");
     }
@@ -286,7 +436,13 @@ mod tests {
             served(CloudName::Gcp, "web", 2),
         ];
         both[0].detached = true;
-        let text = render(("shop", "staging"), &both, &[], None, (Duration::ZERO, 80));
+        let text = render(
+            ("shop", "staging"),
+            &both,
+            (&[], &all_got_there()),
+            None,
+            (Duration::ZERO, 80),
+        );
         assert!(
             text.contains("web r3 is rolling out on aws, r2 serves on gcp"),
             "{text}"
@@ -302,7 +458,13 @@ mod tests {
             })
             .collect();
         let took = Duration::from_secs(24);
-        let text = render(("mono", "staging"), &all, &[], None, (took, 80));
+        let text = render(
+            ("mono", "staging"),
+            &all,
+            (&[], &all_got_there()),
+            None,
+            (took, 80),
+        );
         assert_eq!(text.lines().count(), 34, "{text}");
         assert!(text.contains("30 services have a new release"), "{text}");
     }
@@ -322,10 +484,22 @@ mod tests {
         let back = Some("deployer rollback web    # to r2, image 1.0");
         let took = Duration::from_secs(108);
         for width in [60, 80, 120] {
-            let text = render(("shop", "staging"), &all, &still, back, (took, width));
+            let text = render(
+                ("shop", "staging"),
+                &all,
+                (&still, &all_got_there()),
+                back,
+                (took, width),
+            );
             assert!(text.lines().all(|it| it.chars().count() <= width), "{text}");
         }
-        let text = render(("shop", "staging"), &all, &still, back, (took, 80));
+        let text = render(
+            ("shop", "staging"),
+            &all,
+            (&still, &all_got_there()),
+            back,
+            (took, 80),
+        );
         insta::assert_snapshot!(text, @r"
     shop · staging: web r3 serves on aws and gcp                               1m48s
 
@@ -340,7 +514,13 @@ mod tests {
         let many: Vec<_> = (0..30)
             .map(|it| (CloudName::Aws, format!("svc-{it:02}"), 1))
             .collect();
-        let text = render(("shop", "staging"), &all, &many, back, (took, 80));
+        let text = render(
+            ("shop", "staging"),
+            &all,
+            (&many, &all_got_there()),
+            back,
+            (took, 80),
+        );
         assert!(text.contains("\n30 services unchanged\n"), "{text}");
         assert!(!text.contains("svc-07"), "{text}");
     }

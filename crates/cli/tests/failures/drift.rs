@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_ecs::types::{KeyValuePair, NetworkMode, Tag};
 use deployer::Exit;
-use deployer_sandbox::runner::Purpose;
+use deployer_sandbox::runner::{Behaviour, Purpose};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use crate::{APPLY, SECOND, first_serves, run, says};
 crate::tests! {
     what_another_hand_changed_is_shown_apart => log_retention,
     variables_that_another_hand_changed_are_shown_apart => variables,
+    nobody_is_accused_of_what_a_failed_roll_out_of_ours_left => failed_before,
     a_count_that_scales_is_nobodys_drift => scaled,
     what_the_clouds_add_themselves_is_no_drift => noise,
     lines_are_kept_longer_than_asked_for_where_a_rule_says_so => longer_retention,
@@ -93,6 +94,46 @@ async fn longer_retention(stage: &Stage) {
     let writes = stage.calls.writes();
     assert!(!writes.iter().any(|it| it.contains("Delete")), "{writes:?}");
     nothing_to_do(stage).await;
+}
+
+/// After a roll-out that failed, the clouds serve, or describe, something else than the last run
+/// asked for; and a field that the manifest says for the first time was never left as anything.
+async fn failed_before(stage: &Stage) {
+    first_serves(stage).await;
+    let broken = stage.digest(2);
+    stage.behave(move |started| Behaviour {
+        healthy: started.digest != broken,
+        ..Behaviour::usual(started.purpose)
+    });
+    stage.want(&SECOND);
+    run(stage, APPLY, "aws", Exit::RolledBack).await;
+    run(stage, APPLY, "gcp", Exit::DeploymentFailed).await;
+    let accuses = |said: &str| said.contains("the last apply left");
+    stage.want(&Wanted {
+        greeting: "good evening",
+        ..Wanted::FIRST
+    });
+    let said = run(stage, &["plan"], "all", Exit::Success).await;
+    assert!(!accuses(&said), "{said}");
+    let plan = document(stage, &["plan"], "all", Exit::Success).await;
+    assert_eq!(drifted(&plan), BTreeMap::new());
+    // Back to what serves: Cloud Run still describes what failed.
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "all", Exit::Success).await;
+    stage.want(&Wanted {
+        mail_password: "another",
+        ..Wanted::FIRST
+    });
+    let plan = document(stage, &["plan"], "all", Exit::Success).await;
+    assert_eq!(drifted(&plan), BTreeMap::new());
+    run(stage, APPLY, "all", Exit::Success).await;
+    nothing_to_do(stage).await;
+    let overlay = "[targets.aws.services.idp]\nenable_execute_command = true\n";
+    stage.file("deployer.test.toml", overlay);
+    let plan = document(stage, &["plan"], "aws", Exit::Success).await;
+    let fields = changed_fields(&plan, ECS_SERVICE);
+    assert!(fields.iter().any(|it| it == "execute_command"), "{plan:#}");
+    assert_eq!(drifted(&plan), BTreeMap::new());
 }
 
 /// Somebody gives one variable another value and adds one, while the manifest changes the image.

@@ -499,7 +499,10 @@ impl<R: Resource> Node for ResourceNode<R> {
     }
 
     fn wanted(&self) -> Fields {
-        self.desired()
+        match self.reading() {
+            Some(Reading::Present(actual)) => self.resource.left(Some(&actual)),
+            _ => self.resource.left(None),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use google_cloud_artifactregistry_v1::model;
 use google_cloud_artifactregistry_v1::model::repository::Format;
+use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_longrunning::model::Operation;
 use google_cloud_wkt::FieldMask;
 
@@ -108,6 +109,8 @@ impl Wish for Repository {
             .set_parent(at.names.location())
             .set_repository_id(at.name())
             .set_repository(repository)
+            // A second one is refused as what exists, which is looked at then.
+            .with_idempotency(true)
             .send()
             .await?;
         settle(at, begun, "create").await

@@ -7,6 +7,7 @@ use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::{Ownership, Tags};
 use google_cloud_gax::error::rpc::Code;
+use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_secretmanager_v1::model;
 use google_cloud_secretmanager_v1::model::secret_version::State;
@@ -388,6 +389,8 @@ impl Store {
         let call = call.set_parent(self.project.names.project());
         call.set_secret_id(&self.name)
             .set_secret(secret)
+            // A second one is refused as what exists, which is looked at then.
+            .with_idempotency(true)
             .send()
             .await
     }

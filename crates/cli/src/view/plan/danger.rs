@@ -31,6 +31,10 @@ pub fn dangers(
     width: usize,
 ) -> Vec<(&'static str, String)> {
     let mut said: Vec<(&'static str, &'static str, String)> = Vec::new();
+    for (cloud, why) in &scene.unread {
+        let why = cut(&foreign::one_line(why), WHY);
+        said.push((RED, "NOT READ", format!("{cloud}: {why}")));
+    }
     for thing in things {
         for cloud in thing.clouds() {
             said.extend(of_changes(thing, cloud));

@@ -41,6 +41,9 @@ pub fn render(plan: &Plan, scene: &Scene, headers: &[(Target, String)], colour: 
     if let Some(reason) = reason {
         text.push_str(&format!("{}\n", foreign::words(reason)));
     }
+    for (cloud, why) in &scene.unread {
+        text.push_str(&format!("NOT READ {cloud}: {}\n", foreign::words(why)));
+    }
     for (target, header) in headers {
         text.push_str(&format!("\n{}\n", paint(BOLD, header)));
         let mut unchanged = 0;
@@ -175,7 +178,7 @@ fn line(change: &FieldChange, action: Action) -> String {
 /// `Plan: 3 to create, 1 to update.` or that there is nothing to do.
 fn summary(plan: &Plan, scene: &Scene) -> String {
     if plan.is_empty() {
-        if scene.holds().next().is_some() {
+        if scene.holds().next().is_some() || !scene.unread.is_empty() {
             return sum::sum(plan, scene, &[]).concat();
         }
         return match plan.changes.is_empty() {
@@ -199,7 +202,11 @@ fn summary(plan: &Plan, scene: &Scene) -> String {
     .filter(|(count, _)| *count > 0)
     .map(|(count, what)| format!("{count} {what}"))
     .collect();
-    format!("Plan: {}.", parts.join(", "))
+    let whole = match scene.unread.is_empty() {
+        true => "",
+        false => "INCOMPLETE: ",
+    };
+    format!("Plan: {whole}{}.", parts.join(", "))
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ pub fn counts_in_time(address: &Address) -> bool {
     is_service(address) || is_store(address) || address.kind.ends_with(".migration")
 }
 
-/// Whether this change of a service's node makes another revision serve.
+/// Whether this change of a service's node makes another revision serve, or one again.
 pub fn rolls_out(change: &Change) -> bool {
     if !is_service(&change.address) {
         return false;
@@ -112,7 +112,7 @@ pub fn rolls_out(change: &Change) -> bool {
         Action::Update => change
             .changes
             .iter()
-            .any(|it| is_of_the_revision(&it.field)),
+            .any(|it| is_of_the_revision(&it.field) || it.field == "traffic"),
         Action::NoOp | Action::Delete | Action::Release => false,
     }
 }
@@ -147,6 +147,7 @@ pub fn is_of_a_release(address: &Address, field: &str) -> bool {
         "entrypoint",
         "entry point",
         "program",
+        "traffic",
     ];
     let kinds = [
         "ecs.task-definition",

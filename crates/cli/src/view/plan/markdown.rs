@@ -31,6 +31,9 @@ pub fn markdown(plan: &Plan, scene: &Scene, headers: &[(Target, String)]) -> Str
             .collect::<Vec<_>>()
             .join(" ")
     );
+    for (cloud, why) in &scene.unread {
+        text.push_str(&format!("\n> **NOT READ** {cloud}: {}\n", cell(why)));
+    }
     let rows: Vec<&Thing<'_>> = things
         .iter()
         .filter(|it| it.action() != Action::NoOp || it.is_held())

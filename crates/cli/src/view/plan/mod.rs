@@ -17,8 +17,8 @@ use deployer_core::plan::Plan;
 use crate::scene::Scene;
 
 pub use danger::cause;
-pub use fields::{counts_in_time, leaves, word};
-pub use group::things;
+pub use fields::{counts_in_time, is_service, leaves, word};
+pub use group::{Thing, things};
 pub use lines::{cut, list, names, wrap};
 pub use markdown::markdown;
 pub use story::how;

@@ -38,7 +38,7 @@ pub fn render(plan: &Plan, scene: &Scene, only: Option<&str>, layout: Layout) ->
     let things = group::things(plan, scene);
     let shown = |name: &str| only.is_none_or(|only| only == name);
     let of_it: Vec<&Thing<'_>> = things.iter().filter(|it| shown(&it.name)).collect();
-    let mut text = header(plan, &things, layout);
+    let mut text = header(plan, scene, &things, layout);
     let dangers = danger::dangers(plan, scene, &of_it, layout.width);
     if !dangers.is_empty() {
         text.push('\n');
@@ -117,12 +117,13 @@ fn summary(plan: &Plan, scene: &Scene, things: &[Thing<'_>], layout: Layout) -> 
     text
 }
 
-fn header(plan: &Plan, things: &[Thing<'_>], layout: Layout) -> String {
+fn header(plan: &Plan, scene: &Scene, things: &[Thing<'_>], layout: Layout) -> String {
     let mut title = format!("{} · {}", plan.app, plan.environment);
     if plan.targets.iter().any(|target| target.sandbox) {
         title.push_str(" · SANDBOX");
     }
     let nothing = !plan.changes.is_empty()
+        && scene.unread.is_empty()
         && things
             .iter()
             .all(|it| it.action() == Action::Create || it.changes.is_empty());

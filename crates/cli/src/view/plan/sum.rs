@@ -20,6 +20,20 @@ use super::lines::{count, list, names};
 pub fn sum(plan: &Plan, scene: &Scene, things: &[Thing<'_>]) -> Vec<String> {
     let held = scene.holds().map(|(service, ..)| service);
     let held: std::collections::BTreeSet<&str> = held.collect();
+    if !scene.unread.is_empty() {
+        let clouds = on(scene.unread.keys().copied());
+        let rest = match plan.is_empty() {
+            true => vec![format!(
+                "Nothing is known to be done; {clouds} could not be read."
+            )],
+            false => known(plan, scene, things, &held),
+        };
+        let mut lines = rest.into_iter();
+        let first = lines.next().unwrap_or_default();
+        let first = first.strip_prefix("Plan: ").unwrap_or(&first).to_owned();
+        let first = format!("Plan: INCOMPLETE without all of {clouds}. {first}");
+        return std::iter::once(first).chain(lines).collect();
+    }
     if plan.is_empty() {
         return vec![match held.len() {
             0 if plan.changes.is_empty() && !plan.notes.is_empty() => {
@@ -32,6 +46,16 @@ pub fn sum(plan: &Plan, scene: &Scene, things: &[Thing<'_>]) -> Vec<String> {
             held => format!("Plan: nothing to do, {} on hold.", count(held, "service")),
         }];
     }
+    known(plan, scene, things, &held)
+}
+
+/// What is known to be done.
+fn known(
+    plan: &Plan,
+    scene: &Scene,
+    things: &[Thing<'_>],
+    held: &std::collections::BTreeSet<&str>,
+) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     parts.extend(made(things));
     parts.extend(rolled_out(things));

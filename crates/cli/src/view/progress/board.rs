@@ -10,7 +10,7 @@ use deployer_core::plan::Plan;
 use crate::duration;
 use crate::scene::Scene;
 use crate::view::foreign;
-use crate::view::plan::{self, cut};
+use crate::view::plan::{self, Thing, cut};
 
 /// What turns while something is under way.
 const SPINNER: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠇", "⠏", "⠹"];
@@ -61,7 +61,11 @@ impl Board {
                 let nodes = thing.changed(target.cloud).map(|it| it.address.clone());
                 let nodes: BTreeSet<Address> = nodes.collect();
                 if !nodes.is_empty() {
-                    let name = thing.name.clone();
+                    let alike = |it: &&Thing<'_>| it.name == thing.name;
+                    let name = match (thing.kind, things.iter().filter(alike).count()) {
+                        (Some(kind), 2..) => format!("{} ({})", thing.name, kind.word()),
+                        _ => thing.name.clone(),
+                    };
                     let usual = nodes.iter().filter_map(|it| {
                         let takes = Duration::from_secs(*scene.usual.get(it)?);
                         (takes >= LONG).then(|| (it.clone(), takes))
@@ -165,10 +169,34 @@ impl Board {
         let name = name.max().unwrap_or(0).clamp(4, NAME);
         let mut last = None;
         let mut folded: BTreeMap<&str, usize> = BTreeMap::new();
-        for (cloud, row) in &self.rows {
-            if folds && let Some(how) = row.folds() {
+        for (_, row) in self.rows.iter().filter(|_| folds) {
+            if let Some(how) = row.folds() {
                 *folded.entry(how).or_default() += 1;
+            }
+        }
+        let unfolded = |row: &Row| !folds || row.folds().is_none();
+        let count = |is_failed: bool| {
+            let of =
+                |(_, row): &&(CloudName, Row)| unfolded(row) && row.failed.is_empty() != is_failed;
+            self.rows.iter().filter(of).count()
+        };
+        let failed = count(true);
+        // What failed is always seen; of what runs, as much as there is room for.
+        let free = room.saturating_sub(failed + usize::from(folds));
+        let beyond = count(false).saturating_sub(free);
+        if folds && beyond > 0 {
+            *folded.entry("more running").or_default() += beyond;
+        }
+        let mut free = if folds { free } else { usize::MAX };
+        for (cloud, row) in &self.rows {
+            if !unfolded(row) {
                 continue;
+            }
+            if row.failed.is_empty() {
+                if free == 0 {
+                    continue;
+                }
+                free -= 1;
             }
             let cloud_shown = if last.replace(*cloud) == Some(*cloud) {
                 ""
@@ -425,6 +453,24 @@ mod tests {
         let text = board.render(now, (80, 12));
         assert!(text.lines().count() <= 12, "{text}");
         for words in ["✗ svc-22", "svc-23", "22 done", "6 waiting"] {
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_runs_beyond_the_screen_is_counted_and_what_failed_is_seen() {
+        let nodes: Vec<Address> = (0..30)
+            .map(|it| address(CloudName::Aws, "ecs.service", &format!("svc-{it:02}")))
+            .collect();
+        let now = Instant::now();
+        let mut board = Board::of(&plan(nodes.clone()), &Scene::default(), now);
+        for node in &nodes {
+            board.start(node, "update", now);
+        }
+        board.end(&nodes[29], Ended::Badly("denied".into()), now);
+        let text = board.render(now, (80, 12));
+        assert!(text.lines().count() <= 12, "{text}");
+        for words in ["✗ svc-29", "svc-00", "21 more running"] {
             assert!(text.contains(words), "{text}");
         }
     }

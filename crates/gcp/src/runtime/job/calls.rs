@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deployer_core::error::Result;
+use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model::Job;
 
@@ -61,7 +62,13 @@ impl Calls {
     /// template is all ours.
     pub(super) async fn put(&self, job: Job) -> Result<Job> {
         let jobs = self.project.clients.jobs.changing().await;
-        let outcome = jobs.update_job().set_job(job.set_etag("")).send().await;
+        let outcome = jobs
+            .update_job()
+            .set_job(job.set_etag(""))
+            // The same again changes nothing.
+            .with_idempotency(true)
+            .send()
+            .await;
         let begun = outcome.map_err(|error| error::failed(error, &self.cannot("update")))?;
         self.after(&begun).await
     }

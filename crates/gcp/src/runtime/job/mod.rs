@@ -18,6 +18,7 @@ use deployer_core::migration::Identity;
 use deployer_core::node::{Ready, Resource, Watch};
 use deployer_core::spec::{MebiBytes, MigrateSpec, MilliCpu, ServiceSpec};
 use deployer_core::wait::{Pace, Readiness};
+use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model;
 use google_cloud_run_v2::model::condition::State;
@@ -306,6 +307,8 @@ impl RunJob {
             .create_job()
             .set_parent(self.calls.project.names.location());
         let create = create.set_job_id(&self.calls.name);
+        // A second one is refused as what exists, which is looked at then.
+        let create = create.with_idempotency(true);
         create.set_job(job).send().await
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Token;
+use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model;
 use google_cloud_wkt::FieldMask;
@@ -159,6 +160,9 @@ impl Calls {
     ) -> Result<Operation, CloudError> {
         let services = self.project.clients.services.changing().await;
         let call = services.update_service().set_service(service);
+        // Under its etag: where the first one landed, a second one is refused as stale, and what is
+        // there bears our mark.
+        let call = call.with_idempotency(true);
         match paths {
             [] => call.send().await,
             paths => {

@@ -82,6 +82,17 @@ impl RunService {
         same.then_some((serves.name, serving))
     }
 
+    /// The same with what the service's template says in place of what is of a revision.
+    pub(super) fn over_template(&self, fields: Fields, service: &model::Service) -> Fields {
+        let mut over = shape::describe(&self.shape.names, service);
+        let around = fields.iter().filter(|(field, _)| shape::is_around(field));
+        for (field, value) in around {
+            over.set_value(field, value.clone());
+        }
+        over.set("serving", shape::READY);
+        over
+    }
+
     /// Whether a revision of the service's template is what the manifest asks for.
     fn is_asked_for(&self, service: &model::Service) -> bool {
         let there = shape::describe(&self.shape.names, service);

@@ -268,6 +268,16 @@ impl Resource for RunService {
         labels::ours_alone(&fields, &ours)
     }
 
+    /// Cloud Run goes on describing the newest revision's template, also where an earlier one was
+    /// made to serve again.
+    fn left(&self, there: Option<&model::Service>) -> Fields {
+        let fields = self.desired(there);
+        match there.filter(|it| self.reused(it).is_some()) {
+            Some(service) => self.over_template(fields, service),
+            None => fields,
+        }
+    }
+
     fn observed(&self, actual: &model::Service) -> Fields {
         match self.reused(actual) {
             None => shape::describe(&self.shape.names, actual),

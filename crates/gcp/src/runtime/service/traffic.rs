@@ -7,6 +7,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::FieldChange;
 use deployer_core::node::{Resource, Token, Watch};
 use deployer_core::wait::{self, Look, Readiness};
+use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_longrunning::model::Operation;
 use google_cloud_run_v2::model;
 
@@ -45,6 +46,8 @@ impl RunService {
             .set_parent(self.calls.project.names.location())
             .set_service_id(&self.calls.name)
             .set_service(service)
+            // A second one is refused as what exists, which is looked at then.
+            .with_idempotency(true)
             .send()
             .await
     }
