@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName};
@@ -182,7 +183,15 @@ impl<'a> Choice<'a> {
                 secrets: self.to.secrets.clone(),
             })),
             follow: follow.collect(),
+            patience: self.patience(),
         }
+    }
+
+    /// As long as the manifest says now: what the release was asked for may be old, and how long
+    /// people wait is no part of what serves.
+    fn patience(&self) -> Duration {
+        let now = self.place.env.services.get(&self.service);
+        now.unwrap_or(&self.to.spec).patience
     }
 
     /// Whether what serves until then is put on hold.
@@ -212,7 +221,7 @@ impl<'a> Choice<'a> {
         });
         if !pins && changed {
             kept.push(format!(
-                "its secrets have today's values: App Runner reads them when an instance starts, not those that r{} started with",
+                "its secrets have today's values: App Runner reads them as it deploys, not those that r{} started with",
                 to.number
             ));
         }

@@ -8,7 +8,8 @@ use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::Service;
-use crate::app_runner::calls::{self, Begun, ROLE_UNKNOWN_YET, SETTLING, UNKNOWN_ROLE, absent};
+use crate::app_runner::begin::{self, Begun};
+use crate::app_runner::calls::{ROLE_UNKNOWN_YET, SETTLING, UNKNOWN_ROLE, absent};
 use crate::app_runner::hints;
 use crate::app_runner::operations::Ours;
 use crate::error::{Told, incomplete};
@@ -36,8 +37,8 @@ impl Service {
             .await;
         let refusal = match created.map_err(Refusal::from) {
             Ok(answer) => {
-                let operation = Ours::answered(Some(answer.operation_id()));
-                let service = answer.service.ok_or_else(calls::nothing)?;
+                let operation = Ours::answered(Some(answer.operation_id()), None);
+                let service = answer.service.ok_or_else(begin::nothing)?;
                 return Ok(Look::Found(Begun { service, operation }));
             }
             Err(refusal) => refusal,
@@ -45,12 +46,8 @@ impl Service {
         if refusal.says(UNKNOWN_ROLE) {
             return Ok(Look::NotYet(ROLE_UNKNOWN_YET.to_owned()));
         }
-        let closed = hints::is_closed(&refusal);
-        let error = refusal.of(&format!("create service `{}`", self.name()));
-        Err(match closed {
-            true => error.hint(hints::CLOSED),
-            false => error,
-        })
+        let refusal = hints::perhaps_closed(&self.clients, refusal);
+        Err(refusal.of(&format!("create service `{}`", self.name())))
     }
 
     pub(super) async fn make(&self, watch: &dyn Watch) -> Result<Begun> {
@@ -97,8 +94,6 @@ impl Service {
             }));
         }
         watch.note("it is there already: it is changed");
-        let call = self.whole(&there).await?;
-        let begun = calls::update(&self.clients, &self.updating(), call, watch).await?;
-        Ok(Look::Found(begun))
+        self.send(&there, watch).await.map(Look::Found)
     }
 }

@@ -22,8 +22,11 @@ use deployer_core::redeploy::{self, Redeploy};
 use deployer_core::spec::LedgerNote;
 use deployer_core::wait::{Pace, Readiness};
 
-use super::calls::{self, Begun, absent};
-use super::described::{AROUND, CREATE_FAILED, fields_of, image_of, revision_of};
+use super::begin::Begun;
+use super::calls::{self, absent};
+use super::described::{
+    AROUND, CREATE_FAILED, DELETE_FAILED, fields_of, image_of, is_private, revision_of,
+};
 use super::operations::{self, Ours};
 use super::served::as_it_serves;
 use super::shape::{Around, Shape};
@@ -95,7 +98,7 @@ impl Actual {
     fn begun(begun: Begun, tags: Tags) -> Self {
         let deployed = match &begun.operation {
             Ours::Named(id) => Some(id.clone()),
-            Ours::Newest => None,
+            Ours::After(_) | Ours::Newest => None,
         };
         Self {
             service: begun.service,
@@ -195,6 +198,14 @@ impl Service {
     }
 }
 
+/// Whether it is in a state that only its deletion ends.
+fn is_useless(service: &SdkService) -> bool {
+    matches!(
+        service.status(),
+        ServiceStatus::CreateFailed | ServiceStatus::DeleteFailed
+    )
+}
+
 /// Tells nobody.
 struct Silent;
 
@@ -230,10 +241,8 @@ impl Resource for Service {
             Scope::CodeOnly if !self.known => {
                 return Err(crate::runtime::service::calls::unknown(self.name()));
             }
-            // It never came to be: only a whole apply makes it anew.
-            Scope::CodeOnly if there.service.status() == &ServiceStatus::CreateFailed => {
-                return Err(absent(self.name()));
-            }
+            // It never came to be, or is half gone: only a whole apply makes it anew.
+            Scope::CodeOnly if is_useless(&there.service) => return Err(absent(self.name())),
             Scope::CodeOnly => {}
             Scope::Whole => {
                 if let Some(how) = self.ownership.foreign(&there.tags) {
@@ -284,11 +293,11 @@ impl Resource for Service {
     /// One that never came to be is not updated but made anew. "The failed service isn't usable"
     /// ("When service creation fails", AWS App Runner Developer Guide): nothing is lost with it.
     /// UpdateService can rebuild one since June 2023; an account's older API refused it
-    /// (aws/apprunner-roadmap#95), and deleting works with either.
+    /// (aws/apprunner-roadmap#95), and deleting works with either. One that could not be deleted
+    /// takes no update at all: its deletion is tried again.
     fn cost(&self, change: &FieldChange, there: &Actual) -> Effect {
-        let failed = there.service.status() == &ServiceStatus::CreateFailed;
         match change.field.as_str() {
-            "state" if failed => Effect::Replace,
+            "state" if is_useless(&there.service) => Effect::Replace,
             _ => Effect::InPlace,
         }
     }
@@ -305,12 +314,20 @@ impl Resource for Service {
             ServiceStatus::CreateFailed => vec![format!(
                 "it {CREATE_FAILED} before and never served: it is deleted and made anew"
             )],
+            ServiceStatus::DeleteFailed => vec![format!(
+                "it {DELETE_FAILED} before, and nobody knows what of it is left: it is deleted and \
+                 made anew"
+            )],
             ServiceStatus::Paused => {
                 vec!["another hand paused it: nobody is served until it is resumed".to_owned()]
             }
             _ => Vec::new(),
         };
-        state.into_iter().chain(stays).collect()
+        let private = is_private(&there.service).then(|| {
+            "it lets in what comes from a VPC only: another hand made it so, and so it stays"
+                .to_owned()
+        });
+        state.into_iter().chain(stays).chain(private).collect()
     }
 
     fn publish(&self, there: &Actual) {
@@ -391,7 +408,8 @@ impl Resource for Service {
             None => state,
             Some((_, why)) => {
                 let why = why.to_owned();
-                let reasons = autopsy::reasons(&self.clients, &actual.service).await;
+                let reasons =
+                    autopsy::reasons(&self.clients, &actual.service, &there.operation).await;
                 state.with_words([vec![why], reasons].concat().join("; "))
             }
         };

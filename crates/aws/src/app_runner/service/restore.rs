@@ -5,13 +5,15 @@ use std::time::Duration;
 use aws_sdk_apprunner::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_apprunner::types::{Service as SdkService, ServiceStatus};
 use deployer_core::error::{Error, ErrorKind};
+use deployer_core::fields::Fields;
 use deployer_core::node::{Undone, Watch};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 
 use super::{Actual, Service};
-use crate::app_runner::calls::{self, Begun, absent};
+use crate::app_runner::begin::{self, Begun, Deployment};
+use crate::app_runner::calls::{self, absent};
 use crate::app_runner::described::{fields_of, revision_of};
-use crate::app_runner::operations;
+use crate::app_runner::{operations, switch};
 use crate::error::Told;
 use crate::site::prelude::*;
 
@@ -34,16 +36,24 @@ impl Service {
             return self.leave(&service).await;
         }
         let (was, is) = (fields_of(&before.service), fields_of(&service));
-        if was.changes_to(&is).iter().any(|it| it.field != "state") {
+        if !same(&was, &is) {
             let call = self.clients.app_runner.update_service().service_arn(arn);
             let call = as_before(call, &before.service);
-            let action = format!("put back service `{}`", self.name());
-            let begun = calls::update(&self.clients, &action, call, watch).await?;
+            let deployment = Deployment {
+                clients: &self.clients,
+                service: &service,
+                action: format!("put back service `{}`", self.name()),
+                is_asked_for: &|described| same(&was, &fields_of(described)),
+            };
+            let begun = begin::update(&deployment, call, watch).await?;
             self.until_serves(&begun, watch).await?;
         }
         if before.tags != now.tags {
             let back = self.ownership.changes_back(&now.tags, &before.tags);
-            self.retag(now, back).await?;
+            self.write_tags(now, back).await?;
+        }
+        if before.service.status() == &ServiceStatus::Paused {
+            switch::pause(&self.clients, &service, watch).await?;
         }
         Ok(Undone::PutBack)
     }
@@ -65,6 +75,11 @@ impl Service {
     async fn until_serves(&self, begun: &Begun, watch: &dyn Watch) -> Result<()> {
         until_serves(&self.clients, begun, self.patience, watch).await
     }
+}
+
+/// Whether two descriptions are of the same configuration, be the service switched on or off.
+fn same(was: &Fields, is: &Fields) -> bool {
+    was.changes_to(is).iter().all(|it| it.field == "state")
 }
 
 /// Waits until what a call began has ended well.

@@ -1,16 +1,17 @@
 //! Changes a service: its tags, and what it runs, in one deployment.
 
 use aws_sdk_apprunner::operation::update_service::builders::UpdateServiceFluentBuilder;
-use aws_sdk_apprunner::types::ServiceStatus;
+use aws_sdk_apprunner::types::{Service as SdkService, ServiceStatus};
 use deployer_core::fields::FieldChange;
 use deployer_core::node::Watch;
 use deployer_core::redeploy;
 
 use super::{Actual, Service, Silent};
-use crate::app_runner::calls::{self, absent};
+use crate::app_runner::begin::{self, Begun, Deployment};
 use crate::app_runner::shape::with_image;
+use crate::app_runner::{calls, switch};
 use crate::site::prelude::*;
-use crate::tags;
+use crate::tags::{self, Tags};
 
 impl Service {
     /// See [`deployer_core::node::Resource::update`].
@@ -21,54 +22,78 @@ impl Service {
         watch: &dyn Watch,
     ) -> Result<Actual> {
         self.migrated.settled()?;
-        // First, so that the roll-out is what a failure comes after.
         let mut tags = there.tags.clone();
-        if changes.iter().any(tags::is_tag) {
-            let changes = self.ownership.changes(&tags);
-            tags = changes.applied_to(&tags);
-            self.retag(there, changes).await?;
-        }
+        let retag = changes.iter().any(tags::is_tag);
         if changes.iter().all(tags::is_tag) {
+            self.retag(there, &mut tags).await?;
             return Ok(Actual {
                 tags,
                 ..there.clone()
             });
         }
-        let mut now = there.clone();
-        if there.service.status() == &ServiceStatus::Paused {
-            let resumed = calls::resume(&self.clients, &there.service, watch).await?;
-            now = Actual {
-                // Resuming runs again what was paused: that is no deployment, and what was put back
-                // before is what it runs.
-                deployed: there.deployed.clone(),
-                failed: there.failed.clone(),
-                ..Actual::begun(resumed, tags.clone())
-            };
-            now = self.serving(now).await?;
-        } else if calls::is_busy(&there.service) {
-            // Whatever it makes of the service is compared, not what is there in the middle of it.
-            let arn = there.service.service_arn();
-            let free = calls::until_free(&self.clients, arn, self.name(), watch).await?;
-            now.service = free.ok_or_else(|| absent(self.name()))?;
-            now = self.serving(now).await?;
+        let mut now = self.as_it_is_now(there, watch).await?;
+        // First, so that the roll-out is what a failure comes after.
+        if retag {
+            self.retag(&now, &mut tags).await?;
         }
+        now.tags.clone_from(&tags);
         let changes = self.differences(&now);
         if changes.is_empty() {
-            return Ok(Actual { tags, ..now });
+            return Ok(now);
         }
         let begun = match redeploy::is_all_of(&changes) {
-            true => calls::deploy(&self.clients, &now.service, watch).await?,
+            true => begin::deploy(&self.clients, &now.service, watch).await?,
             // It deploys whatever it changes.
-            false => {
-                let call = self.whole(&now).await?;
-                calls::update(&self.clients, &self.updating(), call, watch).await?
-            }
+            false => self.send(&now, watch).await?,
         };
         Ok(Actual::begun(begun, tags))
     }
 
-    pub(super) fn updating(&self) -> String {
-        format!("update service `{}`", self.name())
+    /// The service once nothing keeps it from being changed. Another hand may have done anything
+    /// since the plan: what it left is compared anew, not what the plan saw, nor what is there in
+    /// the middle of an operation.
+    ///
+    /// Errors: not found, when somebody deleted it; rejected, when it takes no change any more.
+    async fn as_it_is_now(&self, there: &Actual, watch: &dyn Watch) -> Result<Actual> {
+        let arn = there.service.service_arn();
+        let free = calls::until_free(&self.clients, arn, self.name(), watch).await?;
+        let service = calls::usable(free.ok_or_else(|| calls::gone(self.name()))?)?;
+        let resumed = match service.status() {
+            ServiceStatus::Paused => Some(switch::resume(&self.clients, &service, watch).await?),
+            _ => None,
+        };
+        let service = resumed.as_ref().map_or(service, |it| it.service.clone());
+        let latest = self.latest(&service).await?;
+        // Resuming runs again what was paused: that is no deployment, and what was put back before
+        // is what it runs.
+        let mut now = Actual::read(service, there.tags.clone(), &latest);
+        if let Some(resumed) = resumed {
+            now.operation = resumed.operation;
+        }
+        self.serving(now).await
+    }
+
+    /// Sends everything that the manifest says.
+    pub(super) async fn send(&self, there: &Actual, watch: &dyn Watch) -> Result<Begun> {
+        let call = self.whole(there).await?;
+        let deployment = Deployment {
+            clients: &self.clients,
+            service: &there.service,
+            action: format!("update service `{}`", self.name()),
+            is_asked_for: &|described| self.is_said_by(described, there),
+        };
+        begin::update(&deployment, call, watch).await
+    }
+
+    /// Whether a service is described as it is to be, however its deployments ended.
+    fn is_said_by(&self, described: &SdkService, there: &Actual) -> bool {
+        let described = Actual {
+            service: described.clone(),
+            ..there.clone()
+        };
+        let differs = self.differences(&described);
+        let aside = ["rollout", "state", redeploy::FIELD];
+        differs.iter().all(|it| aside.contains(&it.field.as_str()))
     }
 
     fn call(&self, there: &Actual) -> UpdateServiceFluentBuilder {
@@ -77,7 +102,7 @@ impl Service {
     }
 
     /// Everything that the manifest says, in one call: what is not said stays as it is.
-    pub(super) async fn whole(&self, there: &Actual) -> Result<UpdateServiceFluentBuilder> {
+    async fn whole(&self, there: &Actual) -> Result<UpdateServiceFluentBuilder> {
         let service = Some(&there.service);
         let Some(around) = &self.around else {
             let served = &there.service;
@@ -100,9 +125,18 @@ impl Service {
             .auto_scaling_configuration_arn(around.scaling.settled()?.0))
     }
 
-    pub(super) async fn retag(&self, there: &Actual, changes: TagChanges) -> Result<()> {
+    /// Gives it our tags, which the ones that it has become.
+    async fn retag(&self, there: &Actual, tags: &mut Tags) -> Result<()> {
+        let changes = self.ownership.changes(tags);
+        let after = changes.applied_to(tags);
+        self.write_tags(there, changes).await?;
+        *tags = after;
+        Ok(())
+    }
+
+    pub(super) async fn write_tags(&self, there: &Actual, changes: TagChanges) -> Result<()> {
         let arn = there.service.service_arn();
-        let written = calls::when_free(&self.clients, "tag the service", &Silent, || {
+        let written = calls::when_free(&self.clients, arn, "tag the service", &Silent, || {
             TagApi::AppRunner.write(&self.clients, arn, changes.clone())
         });
         written.await
