@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName};
@@ -174,6 +173,7 @@ impl<'a> Choice<'a> {
         let follow = self.to.spec.secrets.iter().filter_map(|(variable, used)| {
             Some((variable.clone(), self.follow.get(&used.secret)?.clone()))
         });
+        let now = self.place.env.services.get(&self.service);
         Activation {
             service: self.to.spec.name.clone(),
             revision: self.to.revision.clone(),
@@ -183,15 +183,9 @@ impl<'a> Choice<'a> {
                 secrets: self.to.secrets.clone(),
             })),
             follow: follow.collect(),
-            patience: self.patience(),
+            // As the manifest says now: how long people wait is no part of what serves.
+            patience: now.unwrap_or(&self.to.spec).patience,
         }
-    }
-
-    /// As long as the manifest says now: what the release was asked for may be old, and how long
-    /// people wait is no part of what serves.
-    fn patience(&self) -> Duration {
-        let now = self.place.env.services.get(&self.service);
-        now.unwrap_or(&self.to.spec).patience
     }
 
     /// Whether what serves until then is put on hold.

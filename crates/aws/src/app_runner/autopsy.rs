@@ -22,8 +22,8 @@ const REASONS: usize = 3;
 const LINES: usize = 20;
 /// How many instances are looked at: those that began last.
 const INSTANCES: usize = 3;
-/// How long the app's lines are waited for: "For some reason there is a significant delay sometimes,
-/// until the App Log appears" (aws/apprunner-roadmap#110). How long is ours.
+/// How long the app's lines are waited for: "For some reason there is a significant delay
+/// sometimes, until the App Log appears" (aws/apprunner-roadmap#110). How long is ours.
 const LATE: Duration = Duration::from_secs(20);
 
 /// See [`deployer_core::capability::Services::autopsy`].
@@ -62,8 +62,8 @@ pub(super) async fn reasons(clients: &Clients, service: &SdkService, ours: &Ours
     lines.split_off(surplus)
 }
 
-/// Whether an event may say why something failed. Those that end every failure say that it did, which
-/// its operation says already (the events in aws/apprunner-roadmap#142).
+/// Whether an event may say why something failed. Those that end every failure say that it did,
+/// which its operation says already (the events in aws/apprunner-roadmap#142).
 fn says_why(event: &str) -> bool {
     let empty = [
         "Service status is set to",

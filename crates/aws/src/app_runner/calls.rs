@@ -33,8 +33,8 @@ pub(super) const UNKNOWN_ROLE: &str = "Error in assuming";
 /// The same for people.
 pub(super) const ROLE_UNKNOWN_YET: &str = "a role is not known to App Runner yet";
 
-/// How long somebody else's operation is waited for: one that fails its health checks takes longest,
-/// for "it takes over 15m for rollback" after them (aws/apprunner-roadmap#147).
+/// How long somebody else's operation is waited for: one that fails its health checks takes
+/// longest, for "it takes over 15m for rollback" after them (aws/apprunner-roadmap#147).
 pub(super) const OTHERS: Duration = APP_RUNNER_PATIENCE;
 
 /// The service of a name. `None` when there is none; a deleted one is none.

@@ -27,8 +27,8 @@ pub(super) const ROLES: &str = "let `access_role` trust build.apprunner.amazonaw
 
 /// Whether App Runner refused a call, whichever it was, because the account is none of its
 /// customers: "AWS App Runner is no longer open to new customers" ("AWS App Runner availability
-/// change", AWS App Runner Developer Guide). The guide does not say how the API says it: any code or
-/// words of that are taken for it.
+/// change", AWS App Runner Developer Guide). The guide does not say how the API says it: any code
+/// or words of that are taken for it.
 pub(crate) fn is_closed(code: &str, words: &str) -> bool {
     const WORDS: [&str; 4] = [
         "new customers",

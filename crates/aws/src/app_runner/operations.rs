@@ -98,8 +98,8 @@ pub(super) fn judge(
 }
 
 /// Once ours has ended in FAILED. After a deployment over one that serves "App Runner automatically
-/// rollback to the previous successful revision" (aws/apprunner-roadmap#209), whatever the operation
-/// calls it: what served before serves when the service runs.
+/// rollback to the previous successful revision" (aws/apprunner-roadmap#209), whatever the
+/// operation calls it: what served before serves when the service runs.
 fn failed_over(service: &SdkService, operation: &OperationSummary, what: &str) -> Readiness {
     let over = matches!(
         operation.r#type(),

@@ -229,8 +229,8 @@ async fn kaizencoach_in_production(stage: &Stage) {
     assert!(role.ends_with("role/prod-my-personal-coach-apprunner-role"));
 }
 
-/// Another hand made the service and the records of its names: no mark is on it, and no ledger knows
-/// of either.
+/// Another hand made the service and the records of its names: no mark is on it, and no ledger
+/// knows of either.
 async fn kaizencoach_adopted(stage: &Stage) {
     let ready = Ready {
         environment: "production",

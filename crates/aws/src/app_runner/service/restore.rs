@@ -18,8 +18,8 @@ use crate::error::Told;
 use crate::site::prelude::*;
 
 impl Service {
-    /// See [`deployer_core::node::Resource::restore`]. What App Runner puts back by itself is waited
-    /// for first.
+    /// See [`deployer_core::node::Resource::restore`]. What App Runner puts back by itself is
+    /// waited for first; what was paused is paused again.
     pub(super) async fn put_back(
         &self,
         before: &Actual,
@@ -29,8 +29,14 @@ impl Service {
         let arn = now.service.service_arn();
         let free = calls::until_free(&self.clients, arn, self.name(), watch).await?;
         let service = free.ok_or_else(|| absent(self.name()))?;
-        if before.service.status() == &ServiceStatus::CreateFailed {
-            return Ok(Undone::Stays("it did not serve before either".into()));
+        match before.service.status() {
+            ServiceStatus::CreateFailed => {
+                return Ok(Undone::Stays("it did not serve before either".into()));
+            }
+            ServiceStatus::DeleteFailed => {
+                return Ok(Undone::Stays("it was half deleted before".into()));
+            }
+            _ => {}
         }
         if before.failed.is_some() {
             return self.leave(&service).await;

@@ -125,7 +125,7 @@ impl Service {
             .auto_scaling_configuration_arn(around.scaling.settled()?.0))
     }
 
-    /// Gives it our tags, which the ones that it has become.
+    /// Gives it our tags: of those that it has, `tags` becomes what it has then.
     async fn retag(&self, there: &Actual, tags: &mut Tags) -> Result<()> {
         let changes = self.ownership.changes(tags);
         let after = changes.applied_to(tags);
