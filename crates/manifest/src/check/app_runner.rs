@@ -167,23 +167,11 @@ fn health(service: &ServiceSpec, report: &mut Report<'_>) {
             help,
         );
     }
-    for (key, time) in [
-        ("interval", service.health.interval),
-        ("timeout", service.health.timeout),
-    ] {
-        let at = path.join(key);
-        if report.has_place(&at) && time > LONGEST_STEP {
-            let message = format!("App Runner takes no `{key}` over 20 s: it is 20 s there");
-            let help = "write 20s or less, or run this service with `runtime = \"ecs\"`";
-            report.warning(&at, Part::Value, message, help);
-        }
-    }
     start(service, &path, report);
 }
 
-/// The longest interval and time-out of a health check, and the most checks that an instance may
-/// fail (`Interval`, `Timeout` and `UnhealthyThreshold` of HealthCheckConfiguration, AWS App Runner
-/// API Reference).
+/// The longest interval of a health check, and the most checks that an instance may fail
+/// (`Interval` and `UnhealthyThreshold` of HealthCheckConfiguration, AWS App Runner API Reference).
 const LONGEST_STEP: Duration = Duration::from_secs(20);
 const MOST_CHECKS: u32 = 20;
 
