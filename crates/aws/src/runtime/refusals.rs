@@ -27,8 +27,8 @@ pub(super) const NO_ROOM: &str = "Capacity is unavailable at this time";
 pub(super) const IS_THERE: &str = "was not idempotent";
 
 /// What a task says that never reached the registry or the secrets ("CannotPullContainer task
-/// errors in Amazon ECS" and "Troubleshooting Amazon ECS ResourceInitializationError errors", Amazon
-/// ECS Developer Guide).
+/// errors in Amazon ECS" and "Troubleshooting Amazon ECS ResourceInitializationError errors",
+/// Amazon ECS Developer Guide).
 const NEVER_STARTED: [&str; 2] = ["CannotPullContainerError", "ResourceInitializationError"];
 /// Of these, what is said where no answer came.
 const NO_ANSWER: [&str; 4] = [

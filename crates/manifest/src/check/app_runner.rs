@@ -84,8 +84,8 @@ fn needs(
     }
 }
 
-/// Elsewhere every call would end in a name that nobody knows. Whoever answers at an endpoint of the
-/// manifest's own knows best where that is.
+/// Elsewhere every call would end in a name that nobody knows. Whoever answers at an endpoint of
+/// the manifest's own knows best where that is.
 fn region(
     service: &ServiceSpec,
     section: &AwsSection,

@@ -66,8 +66,8 @@ impl Ecs {
             let Some(found) = state.tasks.get(task) else {
                 return Ok(Vec::new());
             };
-            // The words: "ResourceInitializationError: unable to pull secrets or registry auth"
-            // (Amazon ECS Developer Guide, "Troubleshooting ... ResourceInitializationError errors").
+            // The words: Amazon ECS Developer Guide, "Troubleshooting Amazon ECS
+            // ResourceInitializationError errors"; those of the connection are ours.
             if found.is_cut_off {
                 let region = &self.inner.host.region;
                 return Err(format!(
