@@ -9,6 +9,10 @@ use deployer_core::node::Reading;
 use deployer_core::redaction::Redaction;
 use secrecy::SecretString;
 
+use crate::app_runner::hints;
+use crate::gate::ANSWERED_BY;
+use crate::rates;
+
 /// What AWS answered, in its own words; the source of every error of this crate.
 #[derive(Debug)]
 struct Answer(String);
@@ -74,6 +78,8 @@ pub(crate) struct Refusal {
     /// AWS's own; empty when it did not answer.
     words: String,
     answer: String,
+    /// What helps, where that is known better than by code and words.
+    hint: Option<&'static str>,
 }
 
 impl Refusal {
@@ -89,9 +95,17 @@ impl Refusal {
             Some(code) => (kind_of(code, status), format!("{code}: {}", words(error))),
             None => unanswered(error, status),
         };
+        let of_app_runner = error
+            .raw_response()
+            .and_then(|response| response.headers().get(ANSWERED_BY))
+            == Some(rates::APP_RUNNER.prefix);
+        let is_closed = |code: &str| hints::is_closed(code, words(error));
+        let closed = of_app_runner && code(error).is_some_and(is_closed);
         Self {
+            hint: closed.then_some(hints::CLOSED),
             ours: Error::found_in(error),
-            kind,
+            // No permission lets a closed account in: it is no affair of who may what.
+            kind: if closed { ErrorKind::Rejected } else { kind },
             code: code(error).map(str::to_owned),
             words: words(error).to_owned(),
             answer,
@@ -103,6 +117,12 @@ impl Refusal {
     /// Whether the call may have landed although no answer came.
     pub(crate) fn is_unanswered(&self) -> bool {
         self.ours.is_none() && self.kind == ErrorKind::Unavailable
+    }
+
+    /// The same with what helps against it.
+    pub(crate) fn hinting(self, hint: &'static str) -> Self {
+        let hint = Some(self.hint.unwrap_or(hint));
+        Self { hint, ..self }
     }
 
     /// Whether AWS's own words have these among them, in whatever case.
@@ -128,6 +148,7 @@ impl From<Error> for Refusal {
             code: None,
             words: String::new(),
             answer: String::new(),
+            hint: None,
         }
     }
 }
@@ -156,7 +177,10 @@ impl Refused for Refusal {
             return ours;
         }
         let error = Error::new(self.kind, format!("cannot {action}")).because(Answer(self.answer));
-        let of_code = self.code.as_deref().and_then(hint_for).map(str::to_owned);
+        let of_code = self
+            .hint
+            .or_else(|| self.code.as_deref().and_then(hint_for));
+        let of_code = of_code.map(str::to_owned);
         match of_code.or_else(|| hint_for_words(action, &self.words)) {
             Some(hint) => error.hint(hint),
             None => with_hint(error, self.kind),

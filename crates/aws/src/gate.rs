@@ -24,6 +24,9 @@ use crate::retry_after::Pauses;
 /// How many calls of one target are on their way at once: more would only be more connections.
 const AT_ONCE: usize = 32;
 
+/// The header, added here, by which an answer says of which API it is: an SDK's error does not.
+pub(crate) const ANSWERED_BY: &str = "x-deployer-answered-by";
+
 /// The SDK's usual HTTP client behind the gate.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -116,8 +119,9 @@ impl HttpConnector for Guarded {
             let call = Call::of(api, &operation);
             let answer = connector.call(request).await;
             call.tell(answer.as_ref().ok());
-            let answer = answer?;
+            let mut answer = answer?;
             rules.pauses.note(api.prefix, &answer);
+            answer.headers_mut().insert(ANSWERED_BY, api.prefix);
             Ok(answer)
         })
     }

@@ -33,6 +33,8 @@ mod survey;
 mod tagging;
 mod tags;
 
+pub use app_runner::regions::all as app_runner_regions;
+pub use app_runner::shape::quoted as quoted_by_app_runner;
 pub use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 pub use credentials::Credentials;
 pub use dns::Route53;

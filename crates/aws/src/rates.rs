@@ -236,7 +236,7 @@ const RDS: Api = Api::without_rates("RDS", "rds");
 const ELASTICACHE: Api = Api::without_rates("ElastiCache", "elasticache");
 
 const BALANCERS: Api = Api::without_rates("Elastic Load Balancing v2", "elasticloadbalancing");
-const APP_RUNNER: Api = Api::without_rates("AppRunner", "apprunner");
+pub(crate) const APP_RUNNER: Api = Api::without_rates("AppRunner", "apprunner");
 
 const SCALING: Api = Api::without_rates("Application Auto Scaling", "application-autoscaling");
 

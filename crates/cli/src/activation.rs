@@ -173,6 +173,7 @@ impl<'a> Choice<'a> {
         let follow = self.to.spec.secrets.iter().filter_map(|(variable, used)| {
             Some((variable.clone(), self.follow.get(&used.secret)?.clone()))
         });
+        let now = self.place.env.services.get(&self.service);
         Activation {
             service: self.to.spec.name.clone(),
             revision: self.to.revision.clone(),
@@ -182,6 +183,8 @@ impl<'a> Choice<'a> {
                 secrets: self.to.secrets.clone(),
             })),
             follow: follow.collect(),
+            // As the manifest says now: how long people wait is no part of what serves.
+            patience: now.unwrap_or(&self.to.spec).patience,
         }
     }
 
@@ -212,7 +215,7 @@ impl<'a> Choice<'a> {
         });
         if !pins && changed {
             kept.push(format!(
-                "its secrets have today's values: App Runner reads them when an instance starts, not those that r{} started with",
+                "its secrets have today's values: App Runner reads them as it deploys, not those that r{} started with",
                 to.number
             ));
         }

@@ -185,6 +185,10 @@ async fn open_remote(
                 tracing::debug!(from = way.from, error = error.chain().join(": "), "refused");
                 refusal.get_or_insert(error);
             }
+            Err(error) if error.kind() == deployer_oci::ErrorKind::NotFound => {
+                let hint = logins::push(registry, repository, &source.to_string());
+                return Err(told(error).hint(hint));
+            }
             Err(error) => return Err(told(error)),
         }
     }

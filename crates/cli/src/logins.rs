@@ -115,6 +115,21 @@ pub fn hint(registry: &str) -> String {
     format!("run `docker login{server}`, or name a folder with a `config.json` in DOCKER_CONFIG")
 }
 
+/// What puts an image where it is not there yet, as on the first apply of an environment that has a
+/// repository of its own.
+pub fn push(registry: &str, repository: &str, image: &str) -> String {
+    let build =
+        format!("`docker build --platform linux/amd64 -t {image} .`, `docker push {image}`");
+    match ecr_region(registry) {
+        Some(region) => format!(
+            "push it first: `aws ecr create-repository --region {region} --repository-name {repository}` where there is \
+             none yet, `aws ecr get-login-password --region {region} | docker login --username AWS --password-stdin \
+             {registry}`, {build}"
+        ),
+        None => format!("push it first: {build}; or correct the name"),
+    }
+}
+
 /// A login out of a file or a helper: the one that was found first, then whatever is there by then.
 struct Kept {
     keychain: Keychain,
@@ -175,5 +190,25 @@ mod tests {
         assert!(hint("eu.gcr.io").contains("artifactregistry.reader"));
         assert!(hint("docker.io").starts_with("run `docker login`,"));
         assert!(hint("ghcr.io").starts_with("run `docker login ghcr.io`,"));
+    }
+
+    #[test]
+    fn an_image_that_is_not_there_yet_is_pushed_by_these_commands() {
+        let host = "321490400104.dkr.ecr.eu-west-1.amazonaws.com";
+        let image = format!("{host}/staging-kaizencoach-app:latest");
+        let typed = push(host, "staging-kaizencoach-app", &image);
+        for command in [
+            "`aws ecr create-repository --region eu-west-1 --repository-name staging-kaizencoach-app`",
+            "`aws ecr get-login-password --region eu-west-1 | docker login --username AWS --password-stdin 321490400104",
+            "`docker build --platform linux/amd64 -t 321490400104",
+            "`docker push 321490400104.dkr.ecr.eu-west-1.amazonaws.com/staging-kaizencoach-app:latest`",
+        ] {
+            assert!(typed.contains(command), "{command} is not in {typed}");
+        }
+        let other = push("ghcr.io", "acme/app", "ghcr.io/acme/app:1");
+        assert!(
+            other.contains("`docker push ghcr.io/acme/app:1`"),
+            "{other}"
+        );
     }
 }

@@ -13,7 +13,7 @@ use crate::check::check;
 use crate::extract::extract;
 use crate::interpolate::Scope;
 use crate::layers::{self, Layer, nearest};
-use crate::model::{Manifest, SERVICE_KEYS};
+use crate::model::{Manifest, PATIENCE_KEY, SERVICE_KEYS};
 use crate::problem::{Problem, Problems, Report};
 use crate::resolve::{Fault, fill_section};
 use crate::source::{KeyPath, Origin, Origins};
@@ -136,7 +136,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
     for (key, service) in &mut manifest.services {
         let at = KeyPath::new(["services", key]);
         let place = |key: &str| key.split('.').fold(at.clone(), |at, part| at.join(part));
-        let said = SERVICE_KEYS.into_iter();
+        let said = SERVICE_KEYS.into_iter().chain([PATIENCE_KEY]);
         // `health = "/path"` says the path as well.
         let health = place("health");
         let parts = [

@@ -124,8 +124,9 @@ pub struct Service {
     /// What is asked of the service once it serves.
     #[serde(default)]
     pub verify: Verify,
-    /// How long a roll-out is waited for. When it is over, the cloud goes on, and another `deployer
-    /// apply` waits on.
+    /// How long a roll-out is waited for, on App Runner 30 minutes unless this says otherwise: it
+    /// takes over 15 to put back what failed. When it is over, the cloud goes on, and another
+    /// `deployer apply` waits on.
     #[serde(default = "fifteen_minutes", with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub patience: Duration,
@@ -151,6 +152,9 @@ pub(crate) const SERVICE_KEYS: [&str; 8] = [
 fn fifteen_minutes() -> Duration {
     PATIENCE
 }
+
+/// The key of a service that is another one on App Runner unless it is said.
+pub(crate) const PATIENCE_KEY: &str = "patience";
 
 // The smallest pair of whole CPUs that both Fargate and Cloud Run offer without further conditions.
 fn one_cpu() -> Cpu {

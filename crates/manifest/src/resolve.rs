@@ -7,21 +7,23 @@ mod data;
 pub(crate) use asked::canonical;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use deployer_core::address::CloudName;
 use deployer_core::error::{Error, Result};
 use deployer_core::names::own_tags;
 use deployer_core::spec::{
-    Architecture, EnvironmentSpec, HealthSpec, KeyHalf, MebiBytes, Member, MigrateBy, MigrateSpec,
-    MilliCpu, OnRollback, Replicas, SecretSource, SecretSpec, SecretUse, ServiceSpec,
+    APP_RUNNER_PATIENCE, Architecture, EnvironmentSpec, HealthSpec, KeyHalf, MebiBytes, Member,
+    MigrateBy, MigrateSpec, MilliCpu, OnRollback, Replicas, SecretSource, SecretSpec, SecretUse,
+    ServiceSpec,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::interpolate::{Scope, interpolate};
-use crate::model::{EnvValue, From, Manifest, MigrateMode, SERVICE_KEYS, Service};
+use crate::model::{EnvValue, From, Manifest, MigrateMode, PATIENCE_KEY, SERVICE_KEYS, Service};
 use crate::names;
-use crate::section::SecretOverride;
+use crate::section::{AwsRuntime, SecretOverride};
 use crate::source::KeyPath;
 use crate::units::{Cpu, HELP, Memory, Scale};
 
@@ -369,8 +371,17 @@ impl<'a> Resolver<'a> {
             record,
             domains,
             verify: self.verify(key, service, &scope),
-            patience: service.patience,
+            patience: self.patience(key, service),
             unsaid,
+        }
+    }
+
+    fn patience(&self, key: &str, service: &Service) -> Duration {
+        let on_app_runner =
+            self.cloud == CloudName::Aws && self.manifest.aws_runtime(key) == AwsRuntime::AppRunner;
+        match on_app_runner && !service.said.contains(PATIENCE_KEY) {
+            true => APP_RUNNER_PATIENCE,
+            false => service.patience,
         }
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
+use deployer_core::address::CloudName;
 use deployer_manifest::{Inputs, load};
 use tempfile::TempDir;
 
@@ -86,4 +87,104 @@ fn the_role_of_an_app_that_migrates_by_a_task_trusts_ecs_as_well() {
         "{started}"
     );
     assert!(!started.contains("ecs-tasks.amazonaws.com"), "{started}");
+}
+
+/// What is warned of in a manifest that is taken, and how long its roll-outs are waited for.
+fn taken(text: &str) -> (Vec<String>, u64) {
+    let dir = TempDir::new().unwrap();
+    let manifest = dir.path().join("deployer.toml");
+    std::fs::write(&manifest, text).unwrap();
+    let inputs = Inputs {
+        manifest,
+        ..Inputs::default()
+    };
+    let loaded = load(&inputs).unwrap();
+    let env = loaded.environment_spec(CloudName::Aws).unwrap();
+    let warned = loaded.warnings.iter();
+    let warned = warned.map(|it| format!("{}: {}", it.path, it.message));
+    (warned.collect(), env.services["web"].patience.as_secs())
+}
+
+fn with(line: &str) -> String {
+    BASE.replace("port = 3000\n", &format!("port = 3000\n{line}\n"))
+}
+
+#[test]
+fn an_instance_has_the_start_period_that_nobody_wrote_too() {
+    // 20 checks 2 s apart end before the 60 s that are the default.
+    let brief = found(&with(
+        "health = { path = \"/\", interval = \"2s\", timeout = \"1s\" }",
+    ));
+    let [only] = brief.as_slice() else {
+        panic!("one problem: {brief:?}")
+    };
+    assert!(only.starts_with("services.web.health.interval: "), "{only}");
+    assert!(only.contains("40 s to become healthy"), "{only}");
+    assert!(
+        only.contains("[write `interval = \"3s\"` or longer"),
+        "{only}"
+    );
+    let just = "health = { path = \"/\", interval = \"3s\", timeout = \"1s\" }";
+    assert_eq!(found(&with(just)), [""; 0]);
+    let long = found(&with("health = { path = \"/\", start_period = \"10m\" }"));
+    assert!(
+        long[0].starts_with("services.web.health.start_period: "),
+        "{long:?}"
+    );
+    assert!(long[0].contains("runtime = \"ecs\""), "{long:?}");
+    // With the retries after it, it is cut short: that is warned of.
+    let tight =
+        "health = { path = \"/\", interval = \"5s\", retries = 10, start_period = \"60s\" }";
+    let (warned, _) = taken(&with(tight));
+    assert!(
+        warned[0].contains("has 100 s to become healthy, and not more"),
+        "{warned:?}"
+    );
+}
+
+#[test]
+fn a_region_without_app_runner_is_refused_with_the_way_out() {
+    let north = BASE.replace("us-east-1", "eu-north-1");
+    let refused = found(&north);
+    let [only] = refused.as_slice() else {
+        panic!("one problem: {refused:?}")
+    };
+    let told = "targets.aws.region: there is no App Runner in eu-north-1";
+    assert!(only.starts_with(told), "{only}");
+    assert!(only.contains("runtime = \"ecs\""), "{only}");
+    assert!(only.contains("eu-west-1"), "{only}");
+    // Who answers there knows where it is.
+    let emulated = format!("{north}endpoint = \"http://127.0.0.1:4566\"\n");
+    assert_eq!(found(&emulated), [""; 0]);
+    let on_ecs = north.replace(
+        "runtime = \"app-runner\"",
+        "cluster = \"default\"\nsubnets = [\"subnet-0a1b2c3d4e5f60001\"]\nexecution_role = \"execution\"",
+    );
+    let regions = found(&on_ecs);
+    assert!(
+        !regions.iter().any(|it| it.contains("region")),
+        "{regions:?}"
+    );
+}
+
+#[test]
+fn a_word_that_must_be_quoted_is_warned_of() {
+    let told = |command: &str| taken(&with(&format!("command = {command}"))).0;
+    let plain = "[\"gunicorn\", \"--bind=0.0.0.0:3000\", \"app:create(),*\"]";
+    assert_eq!(told(plain), [""; 0]);
+    for word in ["two words", "it's", "", "#1"] {
+        let warned = told(&format!("[\"serve\", \"{word}\"]"));
+        let quoted = format!("`{word}` is quoted");
+        assert!(
+            warned.len() == 1 && warned[0].contains(&quoted),
+            "{warned:?}"
+        );
+    }
+}
+
+/// It takes over 15 minutes to put back what failed.
+#[test]
+fn app_runner_is_waited_for_longer_unless_the_manifest_says_how_long() {
+    assert_eq!(taken(BASE).1, 30 * 60);
+    assert_eq!(taken(&with("patience = \"15m\"")).1, 15 * 60);
 }

@@ -19,7 +19,7 @@ use crate::backing::Backing;
 use crate::env::Running;
 use crate::faults::{FaultsFile, Rules};
 use crate::gcp::Gcp;
-use crate::host::{AllowedLocations, FailedUpdates, IamDelay};
+use crate::host::{AllowedLocations, FailedDeletes, FailedUpdates, IamDelay};
 use crate::interceptor::Interceptor;
 use crate::registry::Store;
 use crate::runner::{Isolation, Runner};
@@ -36,6 +36,7 @@ pub(crate) struct Control {
     pub(crate) iam_delay: IamDelay,
     pub(crate) locations: AllowedLocations,
     pub(crate) failed_updates: FailedUpdates,
+    pub(crate) failed_deletes: FailedDeletes,
     pub(crate) aws: Aws,
     pub(crate) gcp: Gcp,
     pub(crate) store: Store,

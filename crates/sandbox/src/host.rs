@@ -71,6 +71,8 @@ pub struct Host {
     pub locations: AllowedLocations,
     /// What App Runner describes after an update that failed.
     pub failed_updates: FailedUpdates,
+    /// Whether App Runner can delete no service.
+    pub failed_deletes: FailedDeletes,
 }
 
 /// Whether App Runner goes on describing a configuration that failed to deploy. No source says what
@@ -85,6 +87,22 @@ impl FailedUpdates {
 
     /// Whether they stay described now.
     pub fn stay_described(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether App Runner fails to delete services: each is DELETE_FAILED then. What makes it fail no
+/// source says. Cheap to clone; clones share it.
+#[derive(Clone, Default)]
+pub struct FailedDeletes(Arc<AtomicBool>);
+
+impl FailedDeletes {
+    fn set(&self, fail: bool) {
+        self.0.store(fail, Ordering::Relaxed);
+    }
+
+    /// Whether they fail now.
+    pub fn fail(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -221,6 +239,7 @@ pub async fn serve(options: Options) -> Result<Sandbox, StartError> {
         iam_delay: aws_host.iam_delay.clone(),
         locations: aws_host.locations.clone(),
         failed_updates: aws_host.failed_updates.clone(),
+        failed_deletes: aws_host.failed_deletes.clone(),
         aws: Aws::new(aws_host),
         gcp: Gcp::new(gcp_host),
         stop: watch::channel(false).0,
@@ -284,6 +303,11 @@ impl Sandbox {
         self.control.failed_updates.set(stay_described);
     }
 
+    /// From now on App Runner fails to delete services; `false`: it deletes them again.
+    pub fn set_deletes_fail(&self, fail: bool) {
+        self.control.failed_deletes.set(fail);
+    }
+
     /// Rotates a secret of AWS as its owner does; `false` when there is none.
     pub fn rotate_secret(&self, name: &str, value: &str) -> bool {
         self.control.aws.rotate_secret(name, value)
@@ -297,6 +321,11 @@ impl Sandbox {
     /// Whether Fargate has room for tasks of ECS that are run on their own.
     pub fn have_capacity(&self, has: bool) {
         self.control.aws.have_capacity(has);
+    }
+
+    /// Whether Fargate's tasks without a public address reach anything outside of their subnets.
+    pub fn have_way_out(&self, has: bool) {
+        self.control.aws.have_way_out(has);
     }
 
     /// Whether the agents of ECS Exec that start from now on reach the Message Gateway: they do not
@@ -402,6 +431,7 @@ fn host(
         iam_delay: IamDelay::new(options.iam_delay),
         locations: AllowedLocations::default(),
         failed_updates: FailedUpdates::default(),
+        failed_deletes: FailedDeletes::default(),
         clock,
         background,
         backing: backing.map_err(|source| state_error(state_dir, source))?,

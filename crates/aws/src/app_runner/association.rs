@@ -8,6 +8,7 @@ use deployer_core::fields::Fields;
 use deployer_core::kind::{Refused, read_or_sort};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 
+use super::regions::ZONES;
 use crate::dns::{Balancer, Proof, plain};
 use crate::site::prelude::*;
 
@@ -17,22 +18,6 @@ const GONE: Pace = Pace::until(Duration::from_secs(10 * 60));
 
 /// The codes of a call on what is not there.
 pub(super) const ABSENT: &[&str] = &["ResourceNotFoundException"];
-
-/// The zones that the names of services are in ("AWS App Runner endpoints and quotas", AWS General
-/// Reference).
-const ZONES: [(&str, &str); 11] = [
-    ("ap-northeast-1", "Z08491812XW6IPYLR6CCA"),
-    ("ap-south-1", "Z00855883LBHKTIC4ODF2"),
-    ("ap-southeast-1", "Z09819469CZ3KQ8PWMCL"),
-    ("ap-southeast-2", "Z03657752RA8799S0TI5I"),
-    ("eu-central-1", "Z0334911C2FDI2Q9M4FZ"),
-    ("eu-west-1", "Z087551914Z2PCAU0QHMW"),
-    ("eu-west-2", "Z098228427VC6B3IX76ON"),
-    ("eu-west-3", "Z087117439MBKHYM69QS6"),
-    ("us-east-1", "Z01915732ZBZKC8D32TPT"),
-    ("us-east-2", "Z0224347AD7KVHMLOX31"),
-    ("us-west-2", "Z02243383FTQ64HJ5772Q"),
-];
 
 pub(super) const WWW: Field = Field::replaces("www");
 pub(super) const STATE: Field = Field::replaces("state");

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use aws_sdk_apprunner::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_apprunner::types::{OperationSummary, Service as SdkService, ServiceStatus};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::Refused;
 use deployer_core::node::Watch;
+use deployer_core::spec::APP_RUNNER_PATIENCE;
 use deployer_core::wait::{Look, Pace, poll};
 
-use super::hints;
-use super::operations::{self, Ours};
 use crate::client::Clients;
 use crate::error::{Refusal, Told};
 use crate::tagging::TagApi;
@@ -35,11 +33,9 @@ pub(super) const UNKNOWN_ROLE: &str = "Error in assuming";
 /// The same for people.
 pub(super) const ROLE_UNKNOWN_YET: &str = "a role is not known to App Runner yet";
 
-/// How long somebody else's operation is waited for. A deployment takes minutes; one that fails its
-/// health checks, until App Runner has put back what served before, up to 20 (the Terraform
-/// provider waits as long: `internal/service/apprunner/wait.go` of
-/// hashicorp/terraform-provider-aws).
-pub(super) const OTHERS: Duration = Duration::from_secs(20 * 60);
+/// How long somebody else's operation is waited for: one that fails its health checks takes
+/// longest, for "it takes over 15m for rollback" after them (aws/apprunner-roadmap#147).
+pub(super) const OTHERS: Duration = APP_RUNNER_PATIENCE;
 
 /// The service of a name. `None` when there is none; a deleted one is none.
 pub(super) async fn find(clients: &Clients, name: &str) -> Result<Option<SdkService>, Refusal> {
@@ -92,66 +88,13 @@ pub(super) fn is_busy(service: &SdkService) -> bool {
     service.status() == &ServiceStatus::OperationInProgress
 }
 
-/// What a call began.
-#[derive(Clone, Debug)]
-pub(super) struct Begun {
-    pub(super) service: SdkService,
-    pub(super) operation: Ours,
-}
-
-/// Updates a service. While another operation is under way it is refused, and waited for.
+/// Makes a call about a service as often as it is refused because another operation is under way.
 ///
-/// Errors: whatever else it is refused with; conflict, when others' operations go on for too long.
-pub(super) async fn update(
-    clients: &Clients,
-    action: &str,
-    call: UpdateServiceFluentBuilder,
-    watch: &dyn Watch,
-) -> Result<Begun> {
-    let sent = when_free(clients, action, watch, || call.clone().send());
-    let answer = sent.await?;
-    let operation = Ours::answered(Some(answer.operation_id()));
-    let service = answer.service.ok_or_else(nothing)?;
-    Ok(Begun { service, operation })
-}
-
-/// Deploys a service again as it is: "App Runner retrieves the latest Docker image ... then
-/// deploys the new image to your service and starts a new container instance" (StartDeployment,
-/// App Runner API Reference). What its variables take from secrets is read anew: "you must
-/// redeploy your service" for a changed one ("Referencing environment variables", AWS App Runner
-/// Developer Guide).
-///
-/// Errors: as [`update`].
-pub(super) async fn deploy(
-    clients: &Clients,
-    service: &SdkService,
-    watch: &dyn Watch,
-) -> Result<Begun> {
-    let (name, arn) = (service.service_name(), service.service_arn());
-    let action = format!("deploy service `{name}` again");
-    let sent = when_free(clients, &action, watch, || {
-        clients
-            .app_runner
-            .start_deployment()
-            .service_arn(arn)
-            .send()
-    });
-    let operation = Ours::answered(Some(sent.await?.operation_id()));
-    Ok(Begun {
-        service: service.clone(),
-        operation,
-    })
-}
-
-pub(super) fn nothing() -> Error {
-    Error::new(ErrorKind::Rejected, "App Runner answered no service")
-}
-
-/// Makes a call as often as it is refused because another operation is under way.
-///
-/// Errors: whatever else it is refused with; conflict, when that goes on for too long.
+/// Errors: whatever else it is refused with; conflict, when that goes on for too long; those of
+/// [`free_again`].
 pub(super) async fn when_free<T, E, F, Fut>(
     clients: &Clients,
+    arn: &str,
     action: &str,
     watch: &dyn Watch,
     call: F,
@@ -161,34 +104,68 @@ where
     Fut: Future<Output = std::result::Result<T, E>>,
     Refusal: From<E>,
 {
-    let (clock, began) = (clients.clock(), clients.clock().elapsed());
-    let sent = poll(clock, Pace::until(OTHERS), action, || async {
+    let sent = poll(clients.clock(), Pace::until(OTHERS), action, || async {
         match call().await.map_err(Refusal::from) {
             Ok(answer) => Ok(Look::Found(answer)),
-            Err(refusal)
-                if refusal.says(UNKNOWN_ROLE)
-                    && clock.elapsed().saturating_sub(began) < SETTLING =>
-            {
-                watch.note(ROLE_UNKNOWN_YET);
-                Ok(Look::NotYet(refusal.of(action).chain().join(": ")))
-            }
-            Err(refusal) if refusal.says(UNKNOWN_ROLE) => {
-                Err(refusal.of(action).hint(hints::ROLES))
-            }
-            Err(refusal) if refusal.is_one_of(&[WRONG_STATE]) || refusal.says(NOT_RUNNING) => {
-                let why = refusal.of(action).chain().join(": ");
-                watch.note("another operation of the service is under way: it is waited for");
-                Ok(Look::NotYet(why))
+            Err(refusal) if is_wrong_state(&refusal) => {
+                let refused = refusal.of(action);
+                match free_again(clients, arn).await?.status() {
+                    ServiceStatus::Paused => Err(refused),
+                    _ => Ok(busy(watch, &refused)),
+                }
             }
             Err(refusal) => Err(refusal.of(action)),
         }
     });
-    sent.await.map_err(|error| match error.kind() {
+    sent.await.map_err(|error| too_long(error, action))
+}
+
+/// Whether a call was refused for what the service is doing or has become.
+pub(super) fn is_wrong_state(refusal: &Refusal) -> bool {
+    refusal.is_one_of(&[WRONG_STATE]) || refusal.says(NOT_RUNNING)
+}
+
+/// Says that another operation is waited for.
+pub(super) fn busy<T>(watch: &dyn Watch, refused: &Error) -> Look<T> {
+    watch.note("another operation of the service is under way: it is waited for");
+    Look::NotYet(refused.chain().join(": "))
+}
+
+/// The error for a call that others' operations kept from being taken for too long.
+pub(super) fn too_long(error: Error, action: &str) -> Error {
+    match error.kind() {
         ErrorKind::TimedOut => Error::new(ErrorKind::Conflict, format!("cannot {action}"))
             .because(error)
             .hint("see what goes on: `aws apprunner list-operations --service-arn ...`"),
         _ => error,
-    })
+    }
+}
+
+/// A service that refused a call, as it is now: one that may still take it, at once or later.
+///
+/// Errors: not found, when somebody deleted it; rejected, when it is in a state that nothing ends
+/// but its deletion.
+pub(super) async fn free_again(clients: &Clients, arn: &str) -> Result<SdkService> {
+    let name = name_in(arn);
+    let seen = describe(clients, arn).await;
+    let seen = seen.told(|| format!("read service `{name}`"))?;
+    let seen = seen.ok_or_else(|| gone(name))?;
+    usable(seen)
+}
+
+/// `NAME` in `arn:...:service/NAME/ID`.
+fn name_in(arn: &str) -> &str {
+    arn.split('/').nth(1).unwrap_or(arn)
+}
+
+/// The same service, where it is in a state that takes changes or will.
+///
+/// Errors: rejected, when nothing ends its state but its deletion.
+pub(super) fn usable(service: SdkService) -> Result<SdkService> {
+    match service.status() {
+        ServiceStatus::CreateFailed | ServiceStatus::DeleteFailed => Err(stuck(&service)),
+        _ => Ok(service),
+    }
 }
 
 /// Waits until no operation of a service is under way.
@@ -216,40 +193,6 @@ pub(super) async fn until_free(
     .await
 }
 
-/// Resumes a paused service, and waits until it runs: "you can't deploy a new version before
-/// resuming the service" ("Pausing and resuming an App Runner service", AWS App Runner Developer
-/// Guide).
-///
-/// Errors: failed, when it does not come back.
-pub(super) async fn resume(
-    clients: &Clients,
-    service: &SdkService,
-    watch: &dyn Watch,
-) -> Result<Begun> {
-    let name = service.service_name();
-    let action = format!("resume service `{name}`");
-    let arn = service.service_arn();
-    watch.note("it is paused: it is resumed");
-    let answer = when_free(clients, &action, watch, || {
-        clients.app_runner.resume_service().service_arn(arn).send()
-    });
-    let answer = answer.await?;
-    let operation = Ours::answered(answer.operation_id());
-    let free = until_free(clients, arn, name, watch).await?;
-    let service = free.ok_or_else(|| absent(name))?;
-    if service.status() != &ServiceStatus::Running {
-        let latest = self::operations(clients, &service)
-            .await
-            .unwrap_or_default();
-        let ended = operations::judge(&service, &latest, &operation, true);
-        let (kind, why) = ended
-            .failure()
-            .unwrap_or((ErrorKind::Failed, "it does not run"));
-        return Err(Error::new(kind, format!("cannot {action}: {why}")));
-    }
-    Ok(Begun { service, operation })
-}
-
 /// The error for what needs a service that is not there.
 pub(super) fn absent(name: &str) -> Error {
     Error::new(
@@ -257,4 +200,18 @@ pub(super) fn absent(name: &str) -> Error {
         format!("there is no App Runner service `{name}` to deploy to"),
     )
     .hint("run `deployer apply` without `--only` first: it makes the service")
+}
+
+/// The error for a service that was there a moment ago.
+pub(super) fn gone(name: &str) -> Error {
+    let message = format!("service `{name}` is gone: somebody deleted it");
+    Error::new(ErrorKind::NotFound, message).hint("run `deployer apply`: it makes the service anew")
+}
+
+/// The error for a service that takes no change any more.
+fn stuck(service: &SdkService) -> Error {
+    let (name, status) = (service.service_name(), service.status().as_str());
+    let message = format!("service `{name}` is {status}: it takes no change any more");
+    Error::new(ErrorKind::Rejected, message)
+        .hint("run `deployer apply`: it deletes the service and makes it anew")
 }

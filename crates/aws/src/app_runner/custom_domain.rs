@@ -100,7 +100,7 @@ impl CustomDomain {
                 .enable_www_subdomain(self.www)
                 .send()
         };
-        calls::when_free(&self.clients, &action, watch, call)
+        calls::when_free(&self.clients, arn, &action, watch, call)
             .await
             .map(drop)
     }

@@ -12,7 +12,7 @@ use aws_sdk_apprunner::types::{
     InstanceConfiguration, Service as SdkService, ServiceStatus,
 };
 use deployer_core::capability::Revision;
-use deployer_core::fields::Fields;
+use deployer_core::fields::{FieldValue, Fields};
 use sha2::{Digest, Sha256};
 
 use super::note;
@@ -28,6 +28,13 @@ const DIGITS: usize = 12;
 /// The fields that say how a service is reached, scaled and whether it is switched on: a release
 /// leaves them as they are.
 pub(super) const AROUND: [&str; 3] = ["egress", "scaling", "state"];
+
+/// How many checks in a row an instance passes before it serves. It counts in a revision only where
+/// another hand set it: revisions of ledgers know nothing of it.
+pub(super) const PASSES: &str = "health.passes";
+/// The same where nobody says it (HealthCheckConfiguration, AWS App Runner API Reference), and what
+/// is ours.
+pub(super) const USUAL_PASSES: i32 = 1;
 
 /// What a service that nobody paused says of its state.
 pub(super) const RUNS: &str = "runs";
@@ -120,6 +127,7 @@ fn describe_health(fields: &mut Fields, health: &HealthCheckConfiguration) {
     fields.set("health.interval", health.interval().unwrap_or(5));
     fields.set("health.timeout", health.timeout().unwrap_or(2));
     fields.set("health.retries", health.unhealthy_threshold().unwrap_or(5));
+    fields.set(PASSES, health.healthy_threshold().unwrap_or(USUAL_PASSES));
 }
 
 /// The connector's name, or that there is none.
@@ -149,13 +157,22 @@ fn state_of(service: &SdkService) -> &'static str {
     match service.status() {
         ServiceStatus::Paused => "paused",
         ServiceStatus::CreateFailed => CREATE_FAILED,
-        ServiceStatus::DeleteFailed => "could not be deleted",
+        ServiceStatus::DeleteFailed => DELETE_FAILED,
         _ => RUNS,
     }
 }
 
 /// What a service says that never came to be.
 pub(super) const CREATE_FAILED: &str = "could not be created";
+/// What one says that is half gone.
+pub(super) const DELETE_FAILED: &str = "could not be deleted";
+
+/// Whether nobody reaches it from the internet.
+pub(super) fn is_private(service: &SdkService) -> bool {
+    let network = service.network_configuration();
+    let ingress = network.and_then(|network| network.ingress_configuration());
+    ingress.is_some_and(|ingress| !ingress.is_publicly_accessible())
+}
 
 /// The revision that a service's configuration says.
 pub(super) fn revision_of(service: &SdkService) -> Revision {
@@ -165,7 +182,11 @@ pub(super) fn revision_of(service: &SdkService) -> Revision {
 /// The revision of a service that has these fields; what is around a release does not count.
 fn revision(service: &str, fields: &Fields) -> Revision {
     let mut hash = Sha256::new();
-    for (name, value) in fields.iter().filter(|(name, _)| !AROUND.contains(name)) {
+    let usual = |name: &str, value: &FieldValue| {
+        name == PASSES && value.to_string() == USUAL_PASSES.to_string()
+    };
+    let counts = fields.iter().filter(|(name, _)| !AROUND.contains(name));
+    for (name, value) in counts.filter(|(name, value)| !usual(name, value)) {
         hash.update(name.as_bytes());
         hash.update([0]);
         hash.update(value.to_string().as_bytes());

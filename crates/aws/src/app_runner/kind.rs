@@ -47,6 +47,7 @@ impl Kind for Service {
                 grant(
                     &[
                         "apprunner:DeleteService",
+                        "apprunner:PauseService",
                         "apprunner:ResumeService",
                         "apprunner:TagResource",
                         "apprunner:UntagResource",

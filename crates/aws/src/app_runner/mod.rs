@@ -7,20 +7,23 @@
 
 mod association;
 mod autopsy;
+mod begin;
 mod calls;
 pub(crate) mod custom_domain;
 mod described;
-mod hints;
+pub(crate) mod hints;
 mod kind;
 mod note;
 pub(crate) mod one_off;
 pub(crate) mod operate;
 mod operations;
 mod printed;
+pub(crate) mod regions;
 pub(crate) mod scaling;
 mod served;
 pub(crate) mod service;
-mod shape;
+pub(crate) mod shape;
+mod switch;
 pub(crate) mod vpc_connector;
 
 use std::sync::Arc;
@@ -189,16 +192,10 @@ pub(crate) fn url_of(clients: &Clients, service: &SdkService) -> Option<String> 
 /// How requests get to it from outside.
 pub(crate) async fn entrance(clients: &Clients, name: &str) -> Result<Entrance> {
     let service = calls::seen(clients, name).await?;
-    let ingress = service
-        .as_ref()
-        .and_then(|service| service.network_configuration())
-        .and_then(|network| network.ingress_configuration());
-    Ok(
-        match ingress.map(|ingress| ingress.is_publicly_accessible()) {
-            Some(false) => Entrance::Inside("App Runner lets in what comes from a VPC only".into()),
-            Some(true) | None => Entrance::Open,
-        },
-    )
+    Ok(match service.as_ref().is_some_and(described::is_private) {
+        true => Entrance::Inside("App Runner lets in what comes from a VPC only".into()),
+        false => Entrance::Open,
+    })
 }
 
 /// What explains a failure.

@@ -1,9 +1,11 @@
 //! The versions of its secrets that a service's last deployment started with, noted in a variable;
 //! performs no IO.
 //!
-//! Nothing of an App Runner service names a version: an instance reads what is current when it
-//! starts, and a new value is no change of the service. So the versions that were current when a
-//! deployment began are noted with the service, and another version is a change that deploys.
+//! Nothing of an App Runner service names a version: "App Runner only pulls secrets and parameters
+//! during deployment" ("Referencing environment variables", AWS App Runner Developer Guide), what
+//! is current then, and a new value is no change of the service. So the versions that were current
+//! when a deployment began are noted with the service, and another version is a change that
+//! deploys.
 //!
 //! They stand in a plain variable of the configuration, not in a tag: what App Runner puts back
 //! after a failure is the configuration as a whole, and the note with it; it is set by the very

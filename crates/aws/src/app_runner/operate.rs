@@ -10,16 +10,17 @@ use deployer_core::capability::{
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::Value;
 use deployer_core::node::Watch;
-use deployer_core::spec::{PATIENCE, ServiceSpec};
+use deployer_core::spec::ServiceSpec;
 use jiff::Timestamp;
 
+use super::begin::{self, Deployment};
 use super::calls;
 use super::described::{REVISION, image_of, revision_of};
 use super::operations;
 use super::served;
 use super::service::until_serves;
 use super::shape::{Shape, Versions};
-use super::url_of;
+use super::{switch, url_of};
 use crate::client::Clients;
 use crate::error::Told;
 use crate::secret_store;
@@ -135,8 +136,8 @@ pub(crate) async fn owner_tags(clients: &Clients, name: &str) -> Result<Option<T
 }
 
 /// See [`deployer_core::capability::Services::activate`]: there is no revision to go back to, so
-/// the configuration is made again of what the release recorded. Secrets are read when instances
-/// start: all have their current values, whatever the release started with. Size, network and
+/// the configuration is made again of what the release recorded. Secrets are read by the
+/// deployment: all have their current values, whatever the release started with. Size, network and
 /// scaling stay as they are but for CPU and memory.
 pub(crate) async fn activate(
     clients: &Clients,
@@ -150,7 +151,7 @@ pub(crate) async fn activate(
     let found = calls::seen(clients, name).await?;
     let mut service = found.ok_or_else(|| calls::absent(name))?;
     if service.status() == &ServiceStatus::Paused {
-        service = calls::resume(clients, &service, watch).await?.service;
+        service = switch::resume(clients, &service, watch).await?.service;
     }
     let versions = current(clients, recorded, &activation.follow).await?;
     let of = (recorded.image.clone(), versions);
@@ -170,9 +171,14 @@ pub(crate) async fn activate(
         .source_configuration(shape.source(there)?)
         .instance_configuration(shape.instance(there))
         .health_check_configuration(shape.health(there));
-    let action = format!("make {} serve again as `{name}`", activation.revision.0);
-    let begun = calls::update(clients, &action, call, watch).await?;
-    until_serves(clients, &begun, PATIENCE, watch).await?;
+    let deployment = Deployment {
+        clients,
+        service: &service,
+        action: format!("make {} serve again as `{name}`", activation.revision.0),
+        is_asked_for: &|described| says(&shape, described),
+    };
+    let begun = begin::update(&deployment, call, watch).await?;
+    until_serves(clients, &begun, activation.patience, watch).await?;
     Ok(revision_of(&begun.service))
 }
 

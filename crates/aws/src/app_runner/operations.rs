@@ -19,18 +19,42 @@ pub(super) const LAGGING: &str = "App Runner still answers what was there before
 pub(super) enum Ours {
     /// The one of this id.
     Named(String),
-    /// The newest one: nobody told its id. UpdateService may answer with none
-    /// (aws/apprunner-roadmap#139), and what an earlier run began is known by no id.
+    /// The first one after this one, which was the newest when ours was asked for; `None`: there
+    /// was none. UpdateService may answer with no id (aws/apprunner-roadmap#139).
+    After(Option<String>),
+    /// The newest one: what an earlier run began is known by no id.
     Newest,
 }
 
 impl Ours {
-    /// By what a call answered.
-    pub(super) fn answered(id: Option<&str>) -> Self {
+    /// By what a call answered; `before` was the newest operation when it was made.
+    pub(super) fn answered(id: Option<&str>, before: Option<String>) -> Self {
         match id {
             Some(id) if !id.is_empty() => Self::Named(id.to_owned()),
-            Some(_) | None => Self::Newest,
+            Some(_) | None => Self::After(before),
         }
+    }
+
+    /// Its place among operations, which are the latest ones, newest first.
+    fn place(&self, operations: &[OperationSummary]) -> Option<usize> {
+        let of = |id: &str| operations.iter().position(|it| it.id() == Some(id));
+        match self {
+            Self::Named(id) => of(id),
+            // One that is not listed any more is older than all of them.
+            Self::After(before) => {
+                let older = before.as_deref().and_then(of).unwrap_or(operations.len());
+                older.checked_sub(1)
+            }
+            Self::Newest => (!operations.is_empty()).then_some(0),
+        }
+    }
+
+    /// The operation among these, which are the latest ones, newest first.
+    pub(super) fn among<'a>(
+        &self,
+        operations: &'a [OperationSummary],
+    ) -> Option<&'a OperationSummary> {
+        operations.get(self.place(operations)?)
     }
 }
 
@@ -43,11 +67,7 @@ pub(super) fn judge(
     ours: &Ours,
     is_as_wanted: bool,
 ) -> Readiness {
-    let at = match ours {
-        Ours::Named(id) => operations.iter().position(|it| it.id() == Some(id)),
-        Ours::Newest => (!operations.is_empty()).then_some(0),
-    };
-    let Some(at) = at else {
+    let Some(at) = ours.place(operations) else {
         return match (ours, operations) {
             // Operations may be forgotten one day: then the service alone tells.
             (Ours::Newest, []) => settled(service, None, is_as_wanted),
@@ -72,8 +92,25 @@ pub(super) fn judge(
             "{} failed, and so did putting back what served before (ROLLBACK_FAILED)",
             what()
         )),
-        Some(OperationStatus::Failed) => Readiness::Failed(format!("{} failed (FAILED)", what())),
+        Some(OperationStatus::Failed) => failed_over(service, operation, &what()),
         _ => settled(service, newer, is_as_wanted),
+    }
+}
+
+/// Once ours has ended in FAILED. After a deployment over one that serves "App Runner automatically
+/// rollback to the previous successful revision" (aws/apprunner-roadmap#209), whatever the
+/// operation calls it: what served before serves when the service runs.
+fn failed_over(service: &SdkService, operation: &OperationSummary, what: &str) -> Readiness {
+    let over = matches!(
+        operation.r#type(),
+        Some(OperationType::UpdateService | OperationType::StartDeployment)
+    );
+    match service.status() {
+        ServiceStatus::OperationInProgress if over => Readiness::Pending(LAGGING.into()),
+        ServiceStatus::Running if over => Readiness::RolledBack(format!(
+            "{what} failed (FAILED), and what served before it serves"
+        )),
+        _ => Readiness::Failed(format!("{what} failed (FAILED)")),
     }
 }
 
@@ -127,8 +164,13 @@ pub(super) fn is_going(operations: &[OperationSummary]) -> bool {
     latest.is_some_and(|it| it.r#type() == Some(&OperationType::DeleteService) && is_under_way(it))
 }
 
+/// The id of the newest operation of any kind. `operations` are the latest ones, newest first.
+pub(super) fn newest_of_all(operations: &[OperationSummary]) -> Option<String> {
+    operations.first()?.id().map(str::to_owned)
+}
+
 /// The last deployment among these operations, which are the latest ones, newest first.
-fn last_deployment(operations: &[OperationSummary]) -> Option<&OperationSummary> {
+pub(super) fn last_deployment(operations: &[OperationSummary]) -> Option<&OperationSummary> {
     operations.iter().find(|it| deploys(it))
 }
 
@@ -347,8 +389,56 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_named_is_the_newest() {
-        assert_eq!(Ours::answered(Some("")), Ours::Newest);
+    fn what_nobody_named_is_the_first_after_what_was_the_newest_before_it() {
+        let ours = Ours::answered(Some(""), Some("before".to_owned()));
+        assert_eq!(ours, Ours::After(Some("before".to_owned())));
+        let service = service(ServiceStatus::Running);
+        let judged =
+            |operations: &[OperationSummary], wanted| judge(&service, operations, &ours, wanted);
+        // That one failed, and is none of ours.
+        let before = update("before", OperationStatus::RollbackSucceeded);
+        let lags = judged(std::slice::from_ref(&before), true);
+        assert_eq!(lags, Readiness::Pending(LAGGING.into()));
+        let failed = update("ours", OperationStatus::RollbackSucceeded);
+        let other = update("other", OperationStatus::Succeeded);
+        let all = [other.clone(), failed, before.clone()];
+        let (kind, _) = judged(&all, true)
+            .failure()
+            .map(|(kind, why)| (kind, why.to_owned()))
+            .unwrap();
+        assert_eq!(kind, ErrorKind::RolledBack);
+        let ours_ended = update("ours", OperationStatus::Succeeded);
+        assert_eq!(judged(&[ours_ended, before], true), Readiness::Ready);
+        assert_eq!(Ours::After(None).among(&[]), None);
+        let one = [other];
+        assert_eq!(Ours::After(None).among(&one), Some(&one[0]));
+    }
+
+    #[test]
+    fn a_deployment_that_failed_over_what_runs_is_put_back_and_one_of_nothing_is_not() {
+        let failed = |kind| [operation("ours", kind, OperationStatus::Failed)];
+        let update = failed(OperationType::UpdateService);
+        let kind = |status, operations: &[OperationSummary]| {
+            judged(status, operations, false).failure().map(|it| it.0)
+        };
+        assert_eq!(
+            kind(ServiceStatus::Running, &update),
+            Some(ErrorKind::RolledBack)
+        );
+        assert_eq!(kind(ServiceStatus::OperationInProgress, &update), None);
+        assert_eq!(
+            kind(ServiceStatus::Paused, &update),
+            Some(ErrorKind::Failed)
+        );
+        let create = failed(OperationType::CreateService);
+        assert_eq!(
+            kind(ServiceStatus::CreateFailed, &create),
+            Some(ErrorKind::Failed)
+        );
+    }
+
+    #[test]
+    fn what_an_earlier_run_began_is_the_newest() {
         let failed = [operation(
             "create",
             OperationType::CreateService,

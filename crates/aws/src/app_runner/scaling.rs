@@ -13,6 +13,7 @@ use aws_sdk_apprunner::config::retry::RetryConfig;
 use aws_sdk_apprunner::types::AutoScalingConfigurationSummary;
 use deployer_core::wait::{Look, Pace, poll};
 
+use super::hints;
 use super::vpc_connector::{STILL_USED, first_part};
 use crate::client::ATTEMPTS;
 use crate::names;
@@ -170,7 +171,10 @@ impl Wish for Scaling {
                 {
                     Ok(Look::NotYet("App Runner did not answer".to_owned()))
                 }
-                outcome => Ok(Look::Found(outcome)),
+                outcome => {
+                    let refused = |refusal| hints::perhaps_closed(at, refusal);
+                    Ok(Look::Found(outcome.map_err(refused)))
+                }
             }
         });
         made.await?

@@ -14,7 +14,7 @@ use deployer_core::fields::{FieldValue, Fields};
 use deployer_core::graph::Value;
 use deployer_core::spec::{HealthSpec, Inject, SecretUse, ServiceSpec};
 
-use super::described::{NO_CONNECTOR, RUNS, configuration_of, fields_of};
+use super::described::{NO_CONNECTOR, PASSES, RUNS, USUAL_PASSES, configuration_of, fields_of};
 use super::scaling::ScalingArn;
 use super::{note, vpc_connector};
 use crate::client::Clients;
@@ -122,6 +122,7 @@ impl Shape {
         fields.set("health.interval", seconds(self.health.interval));
         fields.set("health.timeout", seconds(self.health.timeout));
         fields.set("health.retries", threshold(&self.health));
+        fields.set(PASSES, USUAL_PASSES);
         fields.set("state", RUNS);
         if let Some(there) = there {
             self.keep_unsaid(&mut fields, there);
@@ -156,6 +157,10 @@ impl Shape {
             .into_iter()
             .filter(|(key, _)| self.unsaid.contains(*key));
         let mut silent: Vec<&str> = silent.map(|(_, field)| field).collect();
+        // The manifest has no word for it.
+        if !self.unsaid.is_empty() {
+            silent.push(PASSES);
+        }
         // UpdateService takes no role away: one that is not given stays
         // (`internal/service/apprunner/service_test.go` of hashicorp/terraform-provider-aws).
         if self.roles.instance.is_none() {
@@ -181,7 +186,8 @@ impl Shape {
                 Error::internal(format!("secret `{}` was not declared", used.secret))
             })?;
             let version = version.settled()?;
-            // Whoever fetches a secret does so when it starts, as App Runner does.
+            // Whoever fetches a secret itself does so when it starts: in a deployment, as App
+            // Runner does.
             let named = match used.inject {
                 Inject::Value => &mut secrets,
                 Inject::Reference => &mut variables,
@@ -218,15 +224,14 @@ impl Shape {
 
     /// The health check as the API takes it.
     pub(super) fn health(&self, there: Option<&SdkService>) -> HealthCheckConfiguration {
-        let threshold = self.text("health.retries", there);
-        let threshold = threshold.and_then(|text| text.parse().ok());
+        let number = |field: &str| self.text(field, there)?.parse().ok();
         HealthCheckConfiguration::builder()
             .protocol(HealthCheckProtocol::Http)
             .set_path(self.text("health.path", there))
             .interval(seconds(self.health.interval))
             .timeout(seconds(self.health.timeout))
-            .healthy_threshold(1)
-            .set_unhealthy_threshold(threshold)
+            .set_healthy_threshold(number(PASSES))
+            .set_unhealthy_threshold(number("health.retries"))
             .build()
     }
 }
@@ -306,12 +311,30 @@ fn reference(used: &SecretUse, version: &SecretVersion) -> String {
     }
 }
 
-/// A command's words as one line, each quoted where it must be. App Runner runs no shell
-/// (aws/apprunner-roadmap#180: `&&` reaches the program); how it takes the line apart is not
-/// written down: as a shell would, is ours.
+/// A command's words as one line, each quoted where it must be: it "overrides the Docker image's
+/// default start command" (ImageConfiguration, AWS App Runner API Reference). App Runner runs no
+/// shell (aws/apprunner-roadmap#180: `&&` reaches the program); how it takes the line apart is not
+/// written down: as a shell would, is ours, and the manifest's check says so.
 pub(super) fn line_of(words: &[String]) -> Option<String> {
-    let line = shlex::try_join(words.iter().map(String::as_str)).ok()?;
+    let words = words.iter().map(|word| match is_quoted(word) {
+        true => shlex::try_quote(word).ok(),
+        false => Some(word.into()),
+    });
+    let line = words.collect::<Option<Vec<_>>>()?.join(" ");
     (!line.is_empty()).then_some(line)
+}
+
+/// The first of a command's words that is not sent as it stands. `None` where App Runner need not
+/// take quotes off any.
+pub fn quoted(words: &[String]) -> Option<&str> {
+    let mut words = words.iter().map(String::as_str);
+    words.find(|word| is_quoted(word))
+}
+
+/// Whether a word is one only in quotes. As few as may be: that App Runner takes them off is ours.
+fn is_quoted(word: &str) -> bool {
+    let special = |it: char| it.is_whitespace() || matches!(it, '\'' | '"' | '\\');
+    word.is_empty() || word.starts_with('#') || word.contains(special)
 }
 
 /// Intervals and time-outs are 1 to 20 seconds (HealthCheckConfiguration, AWS App Runner API

@@ -12,6 +12,7 @@ use aws_sdk_apprunner::types::{VpcConnector as SdkConnector, VpcConnectorStatus}
 use deployer_core::error::{Error, ErrorKind};
 use deployer_core::graph::Value;
 
+use super::hints;
 use crate::error::Told;
 use crate::ground::{ConnectorName, Network, SecurityGroups, Subnets, content};
 use crate::names;
@@ -138,7 +139,7 @@ impl Wish for VpcConnector {
         match made.map_err(Refusal::from) {
             Ok(_) => Ok(()),
             Err(refusal) if refusal.says("already exists") => Ok(()),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(hints::perhaps_closed(at, refusal)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_apprunner::error::SdkError;
 use aws_sdk_apprunner::operation::list_services::ListServicesError;
@@ -15,21 +16,31 @@ const MOST: usize = 100;
 type Refusal = SdkError<ListServicesError>;
 
 /// The services of one region.
-pub(crate) struct AppRunnerServices(Batches<ServiceSummary, Refusal>);
+pub(crate) struct AppRunnerServices {
+    by_name: Batches<ServiceSummary, Refusal>,
+    any: Arc<AtomicBool>,
+}
 
 impl AppRunnerServices {
     /// Nothing is asked yet.
     pub(crate) fn new(client: &aws_sdk_apprunner::Client) -> Self {
-        let client = client.clone();
-        Self(Batches::new(MOST, move |names| {
-            let client = client.clone();
-            async move { find(&client, names).await.map_err(Arc::new) }.boxed()
-        }))
+        let (client, any) = (client.clone(), Arc::<AtomicBool>::default());
+        let seen = Arc::clone(&any);
+        let by_name = Batches::new(MOST, move |names| {
+            let (client, seen) = (client.clone(), Arc::clone(&seen));
+            async move { find(&client, names, &seen).await.map_err(Arc::new) }.boxed()
+        });
+        Self { by_name, any }
+    }
+
+    /// Whether any list named a service, whosever it is. Asks nobody.
+    pub(crate) fn has_seen_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
     }
 
     /// The service of this name. `None` when there is none.
     pub(crate) async fn ask(&self, name: &str) -> Result<Option<ServiceSummary>, Arc<Refusal>> {
-        self.0.ask(name).await
+        self.by_name.ask(name).await
     }
 }
 
@@ -38,11 +49,13 @@ impl AppRunnerServices {
 async fn find(
     client: &aws_sdk_apprunner::Client,
     names: Vec<String>,
+    any: &AtomicBool,
 ) -> Result<BTreeMap<String, ServiceSummary>, Refusal> {
     let mut found = BTreeMap::new();
     let mut pages = client.list_services().into_paginator().send();
     while let Some(page) = pages.next().await {
         for service in page?.service_summary_list {
+            any.store(true, Ordering::Relaxed);
             let name = service.service_name().unwrap_or_default().to_owned();
             if service.status() != Some(&ServiceStatus::Deleted) && names.contains(&name) {
                 found.insert(name, service);

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::refusals::{NO_ROOM, PASSING, SETTLING};
+use super::refusals::{self, NO_ROOM, PASSING, SETTLING};
 use super::task_definition::{TaskDefinition, family_of, short};
 use super::waiting::{self, Awaited};
 use super::{Names, autopsy, exec};
@@ -247,6 +247,11 @@ impl Jobs for Tasks {
 
     fn longest(&self) -> Duration {
         self.timeout
+    }
+
+    fn hint(&self, told: &[String]) -> Option<&'static str> {
+        let app_runner = self.clients.section.on_app_runner(&self.names.service);
+        refusals::no_way_out(told, app_runner.is_some())
     }
 
     fn memory(&self) -> Option<Duration> {

@@ -216,7 +216,7 @@ impl Services for Aws {
     ) -> Result<BTreeMap<String, SecretVersion>> {
         match self.runs_as(service, revision)? {
             RunsAs::Ecs => operate::pinned(&self.clients, revision).await,
-            // Whatever is current when an instance starts.
+            // Whatever is current when it is deployed.
             RunsAs::AppRunner => Ok(BTreeMap::new()),
         }
     }

@@ -12,7 +12,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Watch;
-use deployer_core::spec::{PATIENCE, ServiceSpec};
+use deployer_core::spec::ServiceSpec;
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -191,7 +191,7 @@ pub(super) async fn activate(
     let until = Until {
         wanted: &wanted,
         asked: Asked::ANY,
-        patience: PATIENCE,
+        patience: activation.patience,
     };
     until_serves(clients, service, &until, Some(&begun), watch).await?;
     Ok(Revision(wanted))

@@ -26,6 +26,40 @@ pub(super) const NO_ROOM: &str = "Capacity is unavailable at this time";
 /// (hashicorp/terraform-provider-aws#14489).
 pub(super) const IS_THERE: &str = "was not idempotent";
 
+/// What a task says that never reached the registry or the secrets ("CannotPullContainer task
+/// errors in Amazon ECS" and "Troubleshooting Amazon ECS ResourceInitializationError errors",
+/// Amazon ECS Developer Guide).
+const NEVER_STARTED: [&str; 2] = ["CannotPullContainerError", "ResourceInitializationError"];
+/// Of these, what is said where no answer came.
+const NO_ANSWER: [&str; 4] = [
+    "i/o timeout",
+    "context deadline exceeded",
+    "connection issue",
+    "Client.Timeout exceeded",
+];
+
+/// What helps against a one-off that never started for want of a way out of its subnets. On App
+/// Runner the service starts there all the same: its image is not pulled through the connector.
+pub(super) fn no_way_out(told: &[String], beside_app_runner: bool) -> Option<&'static str> {
+    let says = |words: &[&str]| {
+        words
+            .iter()
+            .any(|it| told.iter().any(|line| line.contains(it)))
+    };
+    let is_cut_off = says(&NEVER_STARTED) && says(&NO_ANSWER);
+    is_cut_off.then_some(match beside_app_runner {
+        true => {
+            "the task pulls the image and reads the secrets from inside `subnets` (App Runner pulls from outside \
+             them): give the subnets a NAT gateway or VPC endpoints (ecr.api, ecr.dkr, s3, secretsmanager, logs), or, \
+             where they are public, write `assign_public_ip = true` in `[targets.aws]`"
+        }
+        false => {
+            "give `subnets` a NAT gateway or VPC endpoints (ecr.api, ecr.dkr, s3, secretsmanager, logs), or, where \
+             they are public, write `assign_public_ip = true` in `[targets.aws]`"
+        }
+    })
+}
+
 /// Whether ECS refuses something for what passes by itself.
 pub(super) fn passes(error: &Error) -> bool {
     let said = error.chain().join(": ");

@@ -18,7 +18,6 @@ crate::tests! {
     a_paused_service_is_told_and_resumed => paused,
     an_update_waits_for_an_operation_of_another_hand => busy,
     another_hands_configuration_is_drift => drift,
-    an_account_that_never_used_app_runner_is_told_of_ecs => closed,
     a_migration_is_a_task_on_fargate_before_the_service_changes => migrated,
     a_migration_that_fails_leaves_what_serves => migration_fails,
     an_app_that_migrates_when_it_starts_is_waited_for => on_start,
@@ -273,16 +272,6 @@ async fn drift(stage: &Stage) {
     says(&said, &["cpu: 2048 -> 1024", "memory: 4096 -> 2048"]);
     run(stage, APPLY, "aws", Exit::Success).await;
     run(stage, PLAN, "aws", Exit::Success).await;
-}
-
-async fn closed(stage: &Stage) {
-    let rule = "[[fault]]\ncall = \"apprunner:CreateService\"\nwhat = \"closed\"\n";
-    stage.disturb(rule).await;
-    want_plain(stage, &Wanted::FIRST);
-    let (ended, said) = stage.run(APPLY, "aws").await;
-    assert!(!matches!(ended, Ended::Exit(Exit::Success)), "{said}");
-    says(&said, &["runtime = \"ecs\""]);
-    assert!(service(stage).await.is_none());
 }
 
 async fn migrated(stage: &Stage) {

@@ -80,7 +80,7 @@ pub async fn records(stage: &Stage, zone: &str) -> Vec<(String, String, String)>
 }
 
 /// Changes one record by another hand.
-async fn by_hand(stage: &Stage, zone: &str, (name, kind, value): (&str, RrType, &str)) {
+pub async fn by_hand(stage: &Stage, zone: &str, (name, kind, value): (&str, RrType, &str)) {
     let record = ResourceRecord::builder()
         .value(value)
         .build()

@@ -309,6 +309,9 @@ async fn absent_tag(stage: &Stage) {
             stage.calls.arm(None);
             let said = run(stage, command, "all", exit).await;
             says(&said, &["service `idp`", &reference, words]);
+            let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            let push = format!("`docker push {reference}`");
+            assert_eq!(flat.contains(&push), exit == Exit::Input, "{said}");
             if exit == Exit::Denied {
                 says(
                     &said,

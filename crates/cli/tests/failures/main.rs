@@ -12,7 +12,9 @@ mod adoption;
 mod again;
 mod apart;
 mod app_runner;
+mod app_runner_hands;
 mod app_runner_parts;
+mod app_runner_told;
 mod aws_adopted;
 mod aws_data;
 mod balancers;
@@ -132,7 +134,9 @@ const TESTS: &[&[Test]] = &[
     cloud_run::TESTS,
     gated::TESTS,
     app_runner::TESTS,
+    app_runner_hands::TESTS,
     app_runner_parts::TESTS,
+    app_runner_told::TESTS,
     put_back::TESTS,
     domains::TESTS,
     runbooks::TESTS,

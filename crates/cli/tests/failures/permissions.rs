@@ -306,9 +306,18 @@ async fn live_on_app_runner(watched: &Watched<'_>) {
     }
     let back = ["rollback", "--yes", "--no-verify"];
     watched.run(&back, Exit::Success).await;
-    stage.behave(unhealthy);
+    // What was paused is resumed for what fails, and paused again.
+    hold_to(stage, &all).await;
+    app_runner::pause(stage).await;
+    hold_to(stage, &aws::policies(&Feature::ALL)).await;
+    let second = stage.digest(2);
+    stage.behave(move |started| match started.digest == second {
+        true => unhealthy(started),
+        false => Behaviour::usual(started.purpose),
+    });
     let held = ["apply", "--yes", "--no-verify", "--release-hold"];
-    watched.run(&held, Exit::RolledBack).await;
+    let undone = [&held[..], &["--on-failure", "undo"]].concat();
+    watched.run(&undone, Exit::RolledBack).await;
     stage.behave(|started| Behaviour::usual(started.purpose));
     watched.run(DESTROY, Exit::Success).await;
 }

@@ -5,17 +5,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_apprunner::types::Service;
+use aws_sdk_route53::types::RrType;
 use deployer::Exit;
 use deployer_sandbox::runner::{Behaviour, Purpose, Started};
 
-use crate::domains;
 use crate::in_process::stage::{REGION, Stage};
 use crate::web::Web;
 use crate::{DESTROY, run, says};
+use crate::{domains, lost};
 
 crate::tests! {
     kaizencoach_lives_on_one_secret_with_eight_members => kaizencoach_in_staging,
     kaizencoach_lives_in_production_with_two_instances => kaizencoach_in_production,
+    kaizencoach_takes_over_the_service_and_the_names_that_production_has => kaizencoach_adopted,
     the_combine_lives_on_secrets_by_their_arns_and_a_private_database => the_combine_in_staging,
     the_combine_lives_in_production_with_a_protected_database => the_combine_in_production,
 }
@@ -225,6 +227,63 @@ async fn kaizencoach_in_production(stage: &Stage) {
     let role = role.and_then(|it| it.instance_role_arn());
     let role = role.expect("a role");
     assert!(role.ends_with("role/prod-my-personal-coach-apprunner-role"));
+}
+
+/// Another hand made the service and the records of its names: no mark is on it, and no ledger
+/// knows of either.
+async fn kaizencoach_adopted(stage: &Stage) {
+    let ready = Ready {
+        environment: "production",
+        name: "kaizencoach.training",
+        ..COACH
+    };
+    let web = web("/").await;
+    ready.want(stage, 1, &web);
+    let zone = domains::zone(stage, ready.name, "one").await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&stage.aws().await);
+    let create = secrets
+        .create_secret()
+        .name("my-personal-coach-app-secrets");
+    let create = create.secret_string(document("europe-west1")).send();
+    create.await.expect("it is made");
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let there = service(stage).await.expect("a service");
+    let client = aws_sdk_apprunner::Client::new(&stage.aws().await);
+    let keys = ["deployer", "deployer:ledger"].map(str::to_owned).to_vec();
+    let untag = client.untag_resource().resource_arn(there.service_arn());
+    let untag = untag.set_tag_keys(Some(keys)).send().await;
+    untag.expect("the mark is off");
+    lost::lose(stage).await;
+    for name in [ready.name.to_owned(), format!("www.{}", ready.name)] {
+        let elsewhere = (name.as_str(), RrType::A, "192.0.2.1");
+        domains::by_hand(stage, &zone, elsewhere).await;
+    }
+
+    // What is not said to be taken over is nobody's to change.
+    let overlay = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../config/kaizencoach/deployer.production.toml");
+    let overlay = std::fs::read_to_string(overlay).expect("a ready manifest");
+    assert!(overlay.contains("\nadopt = true\nadopt_records = true\n"));
+    let file = "deployer.production.toml";
+    let path = format!("{}/{file}", stage.folder());
+    let taking = std::fs::read_to_string(path).expect("an overlay");
+    stage.file(
+        file,
+        &taking.replace("adopt = true\nadopt_records = true\n", ""),
+    );
+    let said = run(stage, APPLY, "aws", Exit::Failure).await;
+    says(&said, &["adopt = true"]);
+
+    ready.want(stage, 1, &web);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let now = service(stage).await.expect("a service");
+    assert_eq!(now.service_arn(), there.service_arn());
+    ready.assert_led(stage, &zone).await;
+    run(stage, PLAN, "aws", Exit::Success).await;
+    // It is somebody's: it stays.
+    run(stage, DESTROY, "aws", Exit::Success).await;
+    let left = service(stage).await.expect("a service");
+    assert_eq!(left.service_arn(), there.service_arn());
 }
 
 /// The whole life; the service and its scaling as they were in it.

@@ -40,8 +40,8 @@ pub trait Secrets: Send + Sync {
     /// Whether it is a version of the secret at this address. Pure.
     fn is_of(&self, version: &SecretVersion, address: &Address) -> bool;
 
-    /// Whether it stands for whatever is current when an instance starts, as of a secret that
-    /// somebody else rotates: no revision pins another. Pure.
+    /// Whether it stands for whatever is current when an instance is started or deployed, as of a
+    /// secret that somebody else rotates: no revision pins another. Pure.
     fn is_moving(&self, _version: &SecretVersion) -> bool {
         false
     }

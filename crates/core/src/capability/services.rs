@@ -2,6 +2,7 @@
 //! operated.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -58,7 +59,7 @@ pub trait Services: Send + Sync {
     }
 
     /// Whether a service's revision has the versions of its secrets with it: else an instance reads
-    /// what is current when it starts, and a rollback restores none.
+    /// what is current when it is deployed, and a rollback restores none.
     fn revisions_pin_secrets(&self, _service: &str) -> bool {
         true
     }
@@ -211,6 +212,8 @@ pub struct Activation {
     /// Secrets that follow: variable name -> the current version, for those the revision pins
     /// otherwise.
     pub follow: BTreeMap<String, SecretVersion>,
+    /// How long it is waited for.
+    pub patience: Duration,
 }
 
 /// What a release says of what it runs.

@@ -358,9 +358,13 @@ impl<J: Jobs> Run<'_, J> {
             Some(End::NeverRan(why)) => {
                 record.not_started(self.key, id, why.clone()).await?;
                 let message = format!("{what} could not be started");
-                Err(Error::new(ErrorKind::Failed, message).because(why).hint(
-                    "nothing of it ran: once the cause is mended, `deployer apply` starts it again",
-                ))
+                let cause = self.jobs().hint(std::slice::from_ref(&why));
+                let cause = cause.unwrap_or("nothing of it ran");
+                let hint =
+                    format!("{cause}: once the cause is mended, `deployer apply` starts it again");
+                Err(Error::new(ErrorKind::Failed, message)
+                    .because(why)
+                    .hint(hint))
             }
             Some(End::Failed(why)) => {
                 let why = self.jobs().reasons(id, why).await;

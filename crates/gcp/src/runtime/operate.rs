@@ -19,9 +19,6 @@ use crate::runtime::service::{self, Calls};
 use crate::runtime::{rollout, shape};
 use crate::{error, operation};
 
-/// Traffic moves in seconds; a new revision may take its start-up probe's four minutes.
-const DEADLINE: Duration = Duration::from_secs(10 * 60);
-
 /// Carries `activation` out and waits until it is true. What is told of the service may lag behind
 /// what is known, the `generation`.
 ///
@@ -42,7 +39,7 @@ pub(crate) async fn carry_out(
     };
     let service = calls.since(generation).await?;
     match follow {
-        None => move_traffic(calls, service, &wanted, watch).await,
+        None => move_traffic(calls, service, &wanted, activation.patience, watch).await,
         Some(revision) => renew(calls, service, &revision, activation, token, watch).await,
     }
 }
@@ -72,6 +69,7 @@ async fn move_traffic(
     calls: &Calls,
     service: model::Service,
     revision: &str,
+    patience: Duration,
     watch: &dyn Watch,
 ) -> Result<Revision> {
     let mut since = service.generation;
@@ -81,7 +79,7 @@ async fn move_traffic(
         since = since.max(point(calls, service, revision).await?.generation);
     }
     let asked = rollout::show_asked(&everything_to(revision, &[]));
-    wait_until(calls, since, watch, |service| {
+    wait_until(calls, (since, patience), watch, |service| {
         let now = rollout::show_asked(&service.traffic);
         let state = match now == asked {
             true => rollout::of_revision(service, revision),
@@ -162,7 +160,7 @@ async fn renew(
         calls.project.context.clock.pause(service::PAUSE).await;
         service = calls.get().await?;
     };
-    wait_until(calls, since, watch, |service| {
+    wait_until(calls, (since, activation.patience), watch, |service| {
         let newest = short(&service.latest_created_revision).to_owned();
         let clock = &calls.project.context.clock;
         let state = match ours.as_ref().and_then(|ours| ours.is_another(service)) {
@@ -288,15 +286,15 @@ pub(crate) fn taken_over(revision: &model::Revision) -> Result<RevisionTemplate>
     serde_json::from_value(members).map_err(unreadable)
 }
 
-/// Waits until the service, told as of generation `since` or later, is judged ready.
+/// Waits, for so long, until the service, told as of generation `since` or later, is judged ready.
 async fn wait_until(
     calls: &Calls,
-    since: i64,
+    (since, patience): (i64, Duration),
     watch: &dyn Watch,
     judge: impl Fn(&model::Service) -> (Readiness, Revision),
 ) -> Result<Revision> {
     let what = format!("service `{}`", calls.name);
-    let pace = Pace::closely(DEADLINE);
+    let pace = Pace::closely(patience);
     let judge = &judge;
     poll(
         calls.project.context.clock.as_ref(),

@@ -1,6 +1,8 @@
 //! Checks what App Runner cannot do of what a service asks for, with the way out; and what it
 //! needs.
 
+use std::time::Duration;
+
 use deployer_core::spec::ServiceSpec;
 
 use crate::model::{Manifest, MigrateMode};
@@ -25,6 +27,7 @@ pub(super) fn check(service: &ServiceSpec, manifest: &Manifest, report: &mut Rep
     let own = section.services.get(&service.key).cloned();
     let own = own.unwrap_or_default();
     needs(service, section, manifest, report);
+    region(service, section, manifest, report);
     program(service, report);
     health(service, report);
     size(service, &own, report);
@@ -81,6 +84,28 @@ fn needs(
     }
 }
 
+/// Elsewhere every call would end in a name that nobody knows. Whoever answers at an endpoint of
+/// the manifest's own knows best where that is.
+fn region(
+    service: &ServiceSpec,
+    section: &AwsSection,
+    manifest: &Manifest,
+    report: &mut Report<'_>,
+) {
+    let regions: Vec<&str> = deployer_aws::app_runner_regions().collect();
+    if section.endpoint.is_some() || regions.contains(&section.region.as_str()) {
+        return;
+    }
+    let message = format!("there is no App Runner in {}", section.region);
+    let help = format!(
+        "write `runtime = \"ecs\"`, or a region that has it: {}",
+        regions.join(", ")
+    );
+    once(report, manifest, service, |report| {
+        report.error(&KeyPath::new(["targets", "aws", "region"]), message, help);
+    });
+}
+
 fn migrates_by_job(service: &ServiceSpec, manifest: &Manifest) -> bool {
     let declared = manifest.services.get(&service.key);
     let migrate = declared.and_then(|it| it.migrate.as_ref());
@@ -122,6 +147,13 @@ fn program(service: &ServiceSpec, report: &mut Report<'_>) {
             "App Runner takes no command of several lines",
             help,
         );
+    } else if let Some(word) = deployer_aws::quoted_by_app_runner(&service.command) {
+        let message = format!(
+            "App Runner takes the command as one line, in which `{word}` is quoted: that it takes \
+             quotes off as a shell does is written nowhere"
+        );
+        let help = "put the command into a script of the image, and call that";
+        report.warning(&declared(service, "command"), Part::Value, message, help);
     }
 }
 
@@ -135,17 +167,55 @@ fn health(service: &ServiceSpec, report: &mut Report<'_>) {
             help,
         );
     }
-    // Thresholds are 1 to 20 (`UnhealthyThreshold`, AWS App Runner API Reference), and the start
-    // period's failures are a part of it: there is none of its own.
+    start(service, &path, report);
+}
+
+/// The longest interval of a health check, and the most checks that an instance may fail
+/// (`Interval` and `UnhealthyThreshold` of HealthCheckConfiguration, AWS App Runner API Reference).
+const LONGEST_STEP: Duration = Duration::from_secs(20);
+const MOST_CHECKS: u32 = 20;
+
+/// An instance is given up when it has failed so many checks in a row: there is no start period of
+/// its own, and its failures are a part of those.
+fn start(service: &ServiceSpec, path: &KeyPath, report: &mut Report<'_>) {
+    let health = &service.health;
+    let interval = health.interval.clamp(Duration::from_secs(1), LONGEST_STEP);
+    let has = interval * MOST_CHECKS;
     let at = path.join("start_period");
-    let longest = service.health.interval * 20;
-    let wanted = service.health.start_period + service.health.interval * service.health.retries;
-    if report.has_place(&at) && wanted > longest {
+    let keeps = service.unsaid.contains("health.start_period");
+    if has < health.start_period && !keeps {
+        let message = format!(
+            "on App Runner an instance has {} s to become healthy, {MOST_CHECKS} checks {} s apart, and \
+             `start_period` is {} s",
+            has.as_secs(),
+            interval.as_secs(),
+            health.start_period.as_secs()
+        );
+        let needed = health.start_period.as_secs().div_ceil(MOST_CHECKS.into());
+        return match needed > LONGEST_STEP.as_secs() {
+            false => {
+                let help = format!(
+                    "write `interval = \"{needed}s\"` or longer, or a shorter `start_period`"
+                );
+                report.error(&path.join("interval"), message, help);
+            }
+            true => {
+                let longest = (LONGEST_STEP * MOST_CHECKS).as_secs();
+                let help = format!(
+                    "let `start_period` be {longest}s or less with `interval = \"20s\"`, or run this service \
+                     with `runtime = \"ecs\"`"
+                );
+                report.error(&at, message, help);
+            }
+        };
+    }
+    if report.has_place(&at) && health.start_period + health.interval * health.retries > has {
         let message = format!(
             "on App Runner an instance has {} s to become healthy, and not more",
-            longest.as_secs()
+            has.as_secs()
         );
-        let help = "raise `interval`: it has 20 checks, `start_period` among them";
+        let help =
+            format!("raise `interval`: it has {MOST_CHECKS} checks, `start_period` among them");
         report.warning(&at, Part::Value, message, help);
     }
 }
@@ -256,7 +326,7 @@ fn variables(service: &ServiceSpec, report: &mut Report<'_>) {
     }
 }
 
-/// A migration is a task on Fargate beside the service.
+/// A migration is a task on Fargate beside the service, in the same subnets.
 fn migration(
     service: &ServiceSpec,
     section: &AwsSection,
@@ -284,8 +354,16 @@ fn migration(
             for (key, _) in needed.into_iter().filter(|(_, missing)| *missing) {
                 let message =
                     format!("`[{target}]` lacks `{key}`, which the migration's task needs");
+                // App Runner pulls images from outside its connector's subnets, and a task from
+                // inside.
+                let way_out = match key {
+                    "subnets" => {
+                        " from which tasks reach the registry (NAT, VPC endpoints, or `assign_public_ip = true`)"
+                    }
+                    _ => "",
+                };
                 let help = format!(
-                    "add `{key}`, or let the app migrate when it starts: mode = \"on-start\""
+                    "add `{key}`{way_out}, or let the app migrate when it starts: mode = \"on-start\""
                 );
                 report.key_error(&path.join("mode"), message, help);
             }

@@ -220,6 +220,11 @@ impl Aws {
         self.inner.ecs.have_capacity(has);
     }
 
+    /// Whether ECS's tasks without a public address reach anything outside.
+    pub fn have_way_out(&self, has: bool) {
+        self.inner.ecs.have_way_out(has);
+    }
+
     /// Whether the agents of containers that start from now on reach the Message Gateway.
     pub fn connect_agents(&self, connect: bool) {
         self.inner.ecs.connect_agents(connect);

@@ -35,6 +35,7 @@ impl RunService {
             revision: Revision(served.clone()),
             recorded: None,
             follow: BTreeMap::new(),
+            patience: self.shape.spec.patience,
         };
         operate::carry_out(&self.calls, &activation, now.generation, token, watch).await?;
         let changes = self.observed(now).changes_to(&self.observed(before));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,6 +15,10 @@ use super::state::{Config, State};
 use crate::aws::ecr::stored_image;
 use crate::aws::json::{need, text};
 use crate::runner::{ContainerSpec, LogSink, Purpose};
+
+/// How much later than it is printed a line can be read: "For some reason there is a significant
+/// delay sometimes, until the App Log appears" (roadmap#110). How long: ours.
+const LATE: Duration = Duration::from_secs(15);
 
 /// An image that was deployed: "a copy of the image that you deployed" is kept (Developer Guide,
 /// "What does App Runner delete?").
@@ -69,9 +74,14 @@ impl AppRunner {
         let version = version.ok_or(Failure::Image)?;
         let configuration = &image["ImageConfiguration"];
         let port = need(configuration, "Port").parse().unwrap_or(8080);
-        // How it is split into words is ours.
+        // It "overrides the Docker image's default start command" (`ImageConfiguration`), and no
+        // shell runs it (roadmap#180). That the image's ENTRYPOINT stays, and that quotes keep a
+        // word together as a shell's do, is ours: no source says either.
         let command = text(configuration, "StartCommand");
-        let command = command.map(|it| it.split_whitespace().map(str::to_owned).collect());
+        let command = command.map(|line| match shlex::split(line) {
+            Some(words) => words,
+            None => line.split_whitespace().map(str::to_owned).collect(),
+        });
         Ok(Prepared {
             operation: operation.to_owned(),
             env: self.environment(configuration, port)?,
@@ -151,7 +161,7 @@ impl AppRunner {
                 let _ = logs.call("CreateLogGroup", &json!({ "logGroupName": group }));
                 let _ = logs.open_stream(&group, &stream);
             }
-            logs.append(&group, &stream, line);
+            logs.append_late(&group, &stream, line, LATE);
         })
     }
 

@@ -10,10 +10,11 @@ use super::state::{Kind, Operation, Service, State};
 use super::{AppRunner, not_found};
 use crate::aws::error::AwsError;
 
-/// How long an operation is PENDING, and how long pausing, deleting and rolling back take. Ours.
+/// How long an operation is PENDING, and how long pausing and deleting take. Ours.
 const PENDING: Duration = Duration::from_secs(5);
 const STOPPING: Duration = Duration::from_secs(30);
-const ROLLING_BACK: Duration = Duration::from_secs(20);
+/// "When deployment fails, it takes over 15m for rollback" (roadmap#147).
+const ROLLING_BACK: Duration = Duration::from_secs(15 * 60);
 /// How long a deleted service is still described. Ours.
 const KEPT: Duration = Duration::from_secs(3600);
 
@@ -62,6 +63,16 @@ impl AppRunner {
         let ended = match kind {
             Kind::Create | Kind::Update | Kind::Deploy | Kind::Resume => {
                 self.deploy(arn, kind, id).await
+            }
+            // Nothing of it goes: ours.
+            Kind::Delete if self.inner.host.failed_deletes.fail() => {
+                clock.sleep(STOPPING).await;
+                self.event(
+                    arn,
+                    "Service deletion failed. For details, see service logs.",
+                );
+                self.end(arn, ("FAILED", "DELETE_FAILED"));
+                return;
             }
             Kind::Pause | Kind::Delete => {
                 self.change(arn, |service, _| service.retire());

@@ -66,6 +66,17 @@ impl Ecs {
             let Some(found) = state.tasks.get(task) else {
                 return Ok(Vec::new());
             };
+            // The words: Amazon ECS Developer Guide, "Troubleshooting Amazon ECS
+            // ResourceInitializationError errors"; those of the connection are ours.
+            if found.is_cut_off {
+                let region = &self.inner.host.region;
+                return Err(format!(
+                    "ResourceInitializationError: unable to pull secrets or registry auth: The task cannot pull registry auth \
+                     from Amazon ECR: There is a connection issue between the task and Amazon ECR. Check your task network \
+                     configuration. RequestError: send request failed caused by: Post \"https://api.ecr.{region}.amazonaws.com/\": \
+                     dial tcp 192.0.2.1:443: i/o timeout"
+                ));
+            }
             let definition = state
                 .definition(&found.definition)
                 .map(|one| one.value.clone());

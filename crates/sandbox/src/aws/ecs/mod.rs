@@ -51,6 +51,8 @@ struct Inner {
     state: Mutex<State>,
     /// Whether Fargate has no room.
     is_full: AtomicBool,
+    /// Whether tasks without a public address reach nothing outside.
+    is_cut_off: AtomicBool,
     /// Sessions of ECS Exec.
     gateway: Gateway,
     /// Whether the agents beside containers reach it.
@@ -69,6 +71,7 @@ impl Ecs {
                 http: LazyLock::new(crate::aws::forward::client),
                 state: Mutex::default(),
                 is_full: AtomicBool::new(false),
+                is_cut_off: AtomicBool::new(false),
                 gateway,
                 agents_connect: AtomicBool::new(true),
             }),

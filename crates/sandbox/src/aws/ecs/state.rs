@@ -167,6 +167,8 @@ pub struct Task {
     pub arn: String,
     pub cluster: String,
     pub definition: String,
+    /// Whether it reaches nothing outside of its subnets.
+    pub is_cut_off: bool,
     pub group: String,
     /// The service and the deployment's id.
     pub service: Option<(String, String)>,

@@ -181,6 +181,8 @@ impl Ecs {
             "availabilityZone".into(),
             json!(format!("{}a", self.inner.host.region)),
         );
+        let public = network.and_then(|vpc| text(vpc, "assignPublicIp")) == Some("ENABLED");
+        let is_cut_off = !public && self.inner.is_cut_off.load(Ordering::Relaxed);
         let takes_commands = flag(&plan.config, "enableExecuteCommand");
         let byte = uuid::Uuid::new_v4();
         let byte = byte.as_bytes();
@@ -188,6 +190,7 @@ impl Ecs {
             arn,
             cluster: plan.cluster.to_owned(),
             definition: plan.definition.to_owned(),
+            is_cut_off,
             group: plan.group,
             service: plan.service,
             fixed,
@@ -308,6 +311,12 @@ impl Ecs {
     /// Whether Fargate has room for tasks that are run on their own.
     pub fn have_capacity(&self, has: bool) {
         self.inner.is_full.store(!has, Ordering::Relaxed);
+    }
+
+    /// Whether tasks without a public address reach anything outside: as in subnets that are
+    /// private, with a NAT gateway or without.
+    pub fn have_way_out(&self, has: bool) {
+        self.inner.is_cut_off.store(!has, Ordering::Relaxed);
     }
 
     /// The answer to ListTasks that does not have what was started in the last minute; `None` where

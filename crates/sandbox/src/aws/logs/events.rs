@@ -56,11 +56,16 @@ impl Logs {
             true => Cursor::Forward(0),
             false => Cursor::Backward(usize::MAX),
         });
+        let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
             let stream = group.streams.get(need(input, "logStreamName")).ok_or_else(no_stream)?;
-            let total = stream.events.len();
-            let inside: Vec<(usize, &Event)> =
-                stream.events.iter().enumerate().filter(|(_, event)| within(event, input)).collect();
+            let total = stream.events.iter().filter(|event| event.ingested <= now).count();
+            let inside: Vec<(usize, &Event)> = stream
+                .events
+                .iter()
+                .enumerate()
+                .filter(|(_, event)| event.ingested <= now && within(event, input))
+                .collect();
             let chosen: Vec<(usize, &Event)> = match cursor {
                 Cursor::Forward(from) => inside.into_iter().filter(|(at, _)| *at >= from).take(limit).collect(),
                 Cursor::Backward(to) => {
@@ -101,6 +106,7 @@ impl Logs {
         }
         let pattern = Pattern::read(text(input, "filterPattern").unwrap_or_default())?;
         let limit = number(input, "limit").unwrap_or(10_000) as usize;
+        let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
             if names.iter().any(|name| !group.streams.contains_key(name)) {
                 return Err(no_stream());
@@ -111,7 +117,8 @@ impl Logs {
                 .filter(|(name, _)| names.is_empty() || names.contains(name))
                 .filter(|(name, _)| prefix.is_none_or(|prefix| name.starts_with(prefix)))
                 .flat_map(|(name, stream)| stream.events.iter().map(move |event| (name, event)))
-                .filter(|(_, event)| within(event, input) && pattern.matches(&event.message))
+                .filter(|(_, event)| event.ingested <= now && within(event, input))
+                .filter(|(_, event)| pattern.matches(&event.message))
                 .collect();
             found.sort_by_key(|(_, event)| event.timestamp);
             let (found, next) =

@@ -169,6 +169,7 @@ impl Logs {
                 "Cannot order by LastEventTime with a logStreamNamePrefix.",
             ));
         }
+        let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
             let mut found: Vec<(&String, &LogStream)> = group
                 .streams
@@ -176,14 +177,14 @@ impl Logs {
                 .filter(|(name, _)| prefix.is_none_or(|prefix| name.starts_with(prefix)))
                 .collect();
             if by_time {
-                found.sort_by_key(|(_, stream)| stream.events.last().map(|event| event.timestamp));
+                found.sort_by_key(|(_, stream)| stream.last_known(now));
             }
             if flag(input, "descending") {
                 found.reverse();
             }
             let found = found
                 .into_iter()
-                .map(|(name, stream)| stream.describe(name))
+                .map(|(name, stream)| stream.describe(name, now))
                 .collect();
             let size = number(input, "limit").unwrap_or(50) as usize;
             let (found, next): (Vec<Value>, _) =
@@ -257,7 +258,18 @@ impl LogStream {
             .sum()
     }
 
-    fn describe(&self, name: &str) -> Value {
+    /// When it was last written to, as far as CloudWatch has noticed: "The lastEventTime value
+    /// updates on an eventual consistency basis. It typically updates in less than an hour from
+    /// ingestion, but in rare situations might take longer" (LogStream, CloudWatch Logs API
+    /// Reference). That it is half of one: ours.
+    fn last_known(&self, now: i64) -> Option<i64> {
+        const LAG_MS: i64 = 30 * 60 * 1000;
+        let known = self.events.iter().rev();
+        let mut known = known.filter(|event| event.ingested <= now - LAG_MS);
+        known.next().map(|event| event.timestamp)
+    }
+
+    fn describe(&self, name: &str, now: i64) -> Value {
         let mut out = json!({
             "logStreamName": name,
             "creationTime": self.created,
@@ -266,7 +278,9 @@ impl LogStream {
         });
         if let (Some(first), Some(last)) = (self.events.first(), self.events.last()) {
             out["firstEventTimestamp"] = json!(first.timestamp);
-            out["lastEventTimestamp"] = json!(last.timestamp);
+            if let Some(known) = self.last_known(now) {
+                out["lastEventTimestamp"] = json!(known);
+            }
             out["lastIngestionTime"] = json!(last.ingested);
             out["uploadSequenceToken"] = json!(sequence_token(self.events.len()));
         }

@@ -6,6 +6,7 @@ mod pattern;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -118,10 +119,17 @@ impl Logs {
 
     /// Adds a line. Lost when group or stream is gone meanwhile, as with the vendor's log driver.
     pub fn append(&self, group: &str, stream: &str, message: &str) {
+        self.append_late(group, stream, message, Duration::ZERO);
+    }
+
+    /// The same, of a line that nobody reads until it is ingested, so much later in cloud time.
+    pub fn append_late(&self, group: &str, stream: &str, message: &str, by: Duration) {
         if message.is_empty() {
             return;
         }
         let now = self.clock.now().as_millisecond();
+        let late = self.clock.in_cloud_time(by).as_millis();
+        let ingested = now.saturating_add(i64::try_from(late).unwrap_or_default());
         let mut state = self.lock();
         let Some(stream) = state
             .get_mut(group)
@@ -129,7 +137,7 @@ impl Logs {
         else {
             return;
         };
-        stream.insert(now, now, message.to_owned());
+        stream.insert(now, ingested, message.to_owned());
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Group>> {

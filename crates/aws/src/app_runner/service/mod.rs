@@ -1,44 +1,44 @@
 //! `app_runner.service`: what serves, and its roll-out.
 
-// long: one resource, each of whose answers depends on what its last operation was.
+mod create;
+mod restore;
+mod update;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_apprunner::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_apprunner::types::{OperationSummary, Service as SdkService, ServiceStatus};
 use deployer_core::address::Address;
 use deployer_core::capability::{Revision, Scope};
-use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
-use deployer_core::kind::{Refused, read_or_sort};
+use deployer_core::kind::read_or_sort;
 use deployer_core::ledger::Release;
 use deployer_core::migration::Migrated;
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Effect, Ready, Resource, Undone, Watch};
 use deployer_core::redeploy::{self, Redeploy};
 use deployer_core::spec::LedgerNote;
-use deployer_core::wait::{Look, Pace, Readiness, poll};
+use deployer_core::wait::{Pace, Readiness};
 
-use super::calls::{self, Begun, ROLE_UNKNOWN_YET, SETTLING, UNKNOWN_ROLE, absent};
-use super::described::{AROUND, CREATE_FAILED, fields_of, image_of, revision_of};
+use super::begin::Begun;
+use super::calls::{self, absent};
+use super::described::{
+    AROUND, CREATE_FAILED, DELETE_FAILED, fields_of, image_of, is_private, revision_of,
+};
 use super::operations::{self, Ours};
 use super::served::as_it_serves;
-use super::shape::{Around, Shape, with_image};
+use super::shape::{Around, Shape};
 use super::{autopsy, hints, kind, url_of};
-use crate::error::{Told, incomplete};
+use crate::error::Told;
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
 
+pub(super) use restore::until_serves;
+
 /// The kind of a service's node.
 pub(crate) const SERVICE: &str = Service::KIND;
-
-/// What App Runner says when a service of the name is there.
-const IS_THERE: &str = "already exists";
-/// How long a deleted service may keep its name.
-const GOING: Duration = Duration::from_secs(20 * 60);
 
 /// A service that is to serve.
 pub(crate) struct Service {
@@ -98,7 +98,7 @@ impl Actual {
     fn begun(begun: Begun, tags: Tags) -> Self {
         let deployed = match &begun.operation {
             Ours::Named(id) => Some(id.clone()),
-            Ours::Newest => None,
+            Ours::After(_) | Ours::Newest => None,
         };
         Self {
             service: begun.service,
@@ -191,134 +191,19 @@ impl Service {
         !self.differences(there).is_empty()
     }
 
-    /// Creates it once.
-    async fn try_create(&self) -> Result<Look<Begun>> {
-        let around = self.around.as_ref().ok_or_else(|| absent(self.name()))?;
-        let call = self.clients.app_runner.create_service();
-        let created = call
-            .service_name(self.name())
-            .source_configuration(self.shape.source(None)?)
-            .instance_configuration(self.shape.instance(None))
-            .health_check_configuration(self.shape.health(None))
-            .network_configuration(around.network(&self.clients, None).await?)
-            .auto_scaling_configuration_arn(around.scaling.settled()?.0)
-            .set_tags(Some(sdk_tags(&self.ownership.tags).map_err(incomplete)?))
-            .send()
-            .await;
-        let refusal = match created.map_err(Refusal::from) {
-            Ok(answer) => {
-                let operation = Ours::answered(Some(answer.operation_id()));
-                let service = answer.service.ok_or_else(calls::nothing)?;
-                return Ok(Look::Found(Begun { service, operation }));
-            }
-            Err(refusal) => refusal,
-        };
-        if refusal.says(UNKNOWN_ROLE) {
-            return Ok(Look::NotYet(ROLE_UNKNOWN_YET.to_owned()));
-        }
-        let closed = hints::is_closed(&refusal);
-        let error = refusal.of(&format!("create service `{}`", self.name()));
-        Err(match closed {
-            true => error.hint(hints::CLOSED),
-            false => error,
-        })
-    }
-
-    async fn make(&self, watch: &dyn Watch) -> Result<Begun> {
-        let what = format!("service `{}`", self.name());
-        let (clock, began) = (self.clients.clock(), self.clients.clock().elapsed());
-        poll(clock, Pace::until(GOING), &what, || async {
-            match self.try_create().await {
-                Ok(Look::NotYet(why)) if clock.elapsed().saturating_sub(began) < SETTLING => {
-                    watch.note(&why);
-                    Ok(Look::NotYet(why))
-                }
-                Ok(Look::NotYet(why)) => {
-                    let message = format!("cannot create service `{}`: {why}", self.name());
-                    Err(Error::new(ErrorKind::Rejected, message).hint(hints::ROLES))
-                }
-                Ok(found) => Ok(found),
-                Err(error) if error.chain().join(": ").contains(IS_THERE) => {
-                    self.take_up(error, watch).await
-                }
-                Err(error) => Err(error),
-            }
-        })
-        .await
-    }
-
-    /// What is there although the plan did not see it: an answer from before lagged, the reply to
-    /// an earlier call was lost, or a deleted one has its name still.
-    async fn take_up(&self, refused: Error, watch: &dyn Watch) -> Result<Look<Begun>> {
-        let found = self.find().await;
-        let found = found.told(|| format!("read service `{}`", self.name()))?;
-        let Some((there, false)) = found else {
-            watch.note("the service of that name that was deleted is not gone yet");
-            return Ok(Look::NotYet(refused.chain().join(": ")));
-        };
-        if let Some(stranger) = self.ownership.foreign(&there.tags) {
-            let name = self.name();
-            let message = format!("service `{name}` exists and is not ours: {stranger}");
-            return Err(Error::new(ErrorKind::Conflict, message).because(refused));
-        }
-        if !self.differs(&there) {
-            return Ok(Look::Found(Begun {
-                service: there.service,
-                operation: Ours::Newest,
-            }));
-        }
-        watch.note("it is there already: it is changed");
-        let call = self.whole(&there).await?;
-        let begun = calls::update(&self.clients, &self.updating(), call, watch).await?;
-        Ok(Look::Found(begun))
-    }
-
-    fn updating(&self) -> String {
-        format!("update service `{}`", self.name())
-    }
-
-    fn call(&self, there: &Actual) -> UpdateServiceFluentBuilder {
-        let call = self.clients.app_runner.update_service();
-        call.service_arn(there.service.service_arn())
-    }
-
-    /// Everything that the manifest says, in one call: what is not said stays as it is.
-    async fn whole(&self, there: &Actual) -> Result<UpdateServiceFluentBuilder> {
-        let service = Some(&there.service);
-        let Some(around) = &self.around else {
-            let served = &there.service;
-            let source = with_image(served, &self.shape.image.settled()?)?;
-            let call = self.call(there).source_configuration(source);
-            return Ok(match there.remade {
-                // What is not said stays as it is described, which did not serve.
-                true => call
-                    .set_instance_configuration(served.instance_configuration.clone())
-                    .set_health_check_configuration(served.health_check_configuration.clone()),
-                false => call,
-            });
-        };
-        Ok(self
-            .call(there)
-            .source_configuration(self.shape.source(service)?)
-            .instance_configuration(self.shape.instance(service))
-            .health_check_configuration(self.shape.health(service))
-            .network_configuration(around.network(&self.clients, service).await?)
-            .auto_scaling_configuration_arn(around.scaling.settled()?.0))
-    }
-
-    async fn retag(&self, there: &Actual, changes: TagChanges) -> Result<()> {
-        let arn = there.service.service_arn();
-        let written = calls::when_free(&self.clients, "tag the service", &Silent, || {
-            TagApi::AppRunner.write(&self.clients, arn, changes.clone())
-        });
-        written.await
-    }
-
     /// Looks once how the operation stands.
     async fn look(&self, service: &SdkService, ours: &Ours, as_wanted: bool) -> Result<Readiness> {
         let latest = self.latest(service).await?;
         Ok(operations::judge(service, &latest, ours, as_wanted))
     }
+}
+
+/// Whether it is in a state that only its deletion ends.
+fn is_useless(service: &SdkService) -> bool {
+    matches!(
+        service.status(),
+        ServiceStatus::CreateFailed | ServiceStatus::DeleteFailed
+    )
 }
 
 /// Tells nobody.
@@ -356,10 +241,8 @@ impl Resource for Service {
             Scope::CodeOnly if !self.known => {
                 return Err(crate::runtime::service::calls::unknown(self.name()));
             }
-            // It never came to be: only a whole apply makes it anew.
-            Scope::CodeOnly if there.service.status() == &ServiceStatus::CreateFailed => {
-                return Err(absent(self.name()));
-            }
+            // It never came to be, or is half gone: only a whole apply makes it anew.
+            Scope::CodeOnly if is_useless(&there.service) => return Err(absent(self.name())),
             Scope::CodeOnly => {}
             Scope::Whole => {
                 if let Some(how) = self.ownership.foreign(&there.tags) {
@@ -410,11 +293,11 @@ impl Resource for Service {
     /// One that never came to be is not updated but made anew. "The failed service isn't usable"
     /// ("When service creation fails", AWS App Runner Developer Guide): nothing is lost with it.
     /// UpdateService can rebuild one since June 2023; an account's older API refused it
-    /// (aws/apprunner-roadmap#95), and deleting works with either.
+    /// (aws/apprunner-roadmap#95), and deleting works with either. One that could not be deleted
+    /// takes no update at all: its deletion is tried again.
     fn cost(&self, change: &FieldChange, there: &Actual) -> Effect {
-        let failed = there.service.status() == &ServiceStatus::CreateFailed;
         match change.field.as_str() {
-            "state" if failed => Effect::Replace,
+            "state" if is_useless(&there.service) => Effect::Replace,
             _ => Effect::InPlace,
         }
     }
@@ -431,12 +314,20 @@ impl Resource for Service {
             ServiceStatus::CreateFailed => vec![format!(
                 "it {CREATE_FAILED} before and never served: it is deleted and made anew"
             )],
+            ServiceStatus::DeleteFailed => vec![format!(
+                "it {DELETE_FAILED} before, and nobody knows what of it is left: it is deleted and \
+                 made anew"
+            )],
             ServiceStatus::Paused => {
                 vec!["another hand paused it: nobody is served until it is resumed".to_owned()]
             }
             _ => Vec::new(),
         };
-        state.into_iter().chain(stays).collect()
+        let private = is_private(&there.service).then(|| {
+            "it lets in what comes from a VPC only: another hand made it so, and so it stays"
+                .to_owned()
+        });
+        state.into_iter().chain(stays).chain(private).collect()
     }
 
     fn publish(&self, there: &Actual) {
@@ -468,54 +359,9 @@ impl Resource for Service {
         _token: &Token,
         watch: &dyn Watch,
     ) -> Result<Actual> {
-        self.migrated.settled()?;
-        // First, so that the roll-out is what a failure comes after.
-        let mut tags = there.tags.clone();
-        if changes.iter().any(tags::is_tag) {
-            let changes = self.ownership.changes(&tags);
-            tags = changes.applied_to(&tags);
-            self.retag(there, changes).await?;
-        }
-        if changes.iter().all(tags::is_tag) {
-            return Ok(Actual {
-                tags,
-                ..there.clone()
-            });
-        }
-        let mut now = there.clone();
-        if there.service.status() == &ServiceStatus::Paused {
-            let resumed = calls::resume(&self.clients, &there.service, watch).await?;
-            now = Actual {
-                // Resuming runs again what was paused: that is no deployment, and what was put back
-                // before is what it runs.
-                deployed: there.deployed.clone(),
-                failed: there.failed.clone(),
-                ..Actual::begun(resumed, tags.clone())
-            };
-            now = self.serving(now).await?;
-        } else if calls::is_busy(&there.service) {
-            // Whatever it makes of the service is compared, not what is there in the middle of it.
-            let arn = there.service.service_arn();
-            let free = calls::until_free(&self.clients, arn, self.name(), watch).await?;
-            now.service = free.ok_or_else(|| absent(self.name()))?;
-            now = self.serving(now).await?;
-        }
-        let changes = self.differences(&now);
-        if changes.is_empty() {
-            return Ok(Actual { tags, ..now });
-        }
-        let begun = match redeploy::is_all_of(&changes) {
-            true => calls::deploy(&self.clients, &now.service, watch).await?,
-            // It deploys whatever it changes.
-            false => {
-                let call = self.whole(&now).await?;
-                calls::update(&self.clients, &self.updating(), call, watch).await?
-            }
-        };
-        Ok(Actual::begun(begun, tags))
+        self.change(there, changes, watch).await
     }
 
-    /// What App Runner puts back by itself is waited for first.
     async fn restore(
         &self,
         before: &Actual,
@@ -523,28 +369,7 @@ impl Resource for Service {
         _token: &Token,
         watch: &dyn Watch,
     ) -> Result<Undone> {
-        let arn = now.service.service_arn();
-        let free = calls::until_free(&self.clients, arn, self.name(), watch).await?;
-        let service = free.ok_or_else(|| absent(self.name()))?;
-        if before.service.status() == &ServiceStatus::CreateFailed {
-            return Ok(Undone::Stays("it did not serve before either".into()));
-        }
-        if before.failed.is_some() {
-            return self.leave(&service).await;
-        }
-        let (was, is) = (fields_of(&before.service), fields_of(&service));
-        if was.changes_to(&is).iter().any(|it| it.field != "state") {
-            let call = self.clients.app_runner.update_service().service_arn(arn);
-            let call = as_before(call, &before.service);
-            let action = format!("put back service `{}`", self.name());
-            let begun = calls::update(&self.clients, &action, call, watch).await?;
-            self.until_serves(&begun, watch).await?;
-        }
-        if before.tags != now.tags {
-            let back = self.ownership.changes_back(&now.tags, &before.tags);
-            self.retag(now, back).await?;
-        }
-        Ok(Undone::PutBack)
+        self.put_back(before, now, watch).await
     }
 
     fn kept(&self, _changes: &[FieldChange]) -> Kept {
@@ -583,7 +408,8 @@ impl Resource for Service {
             None => state,
             Some((_, why)) => {
                 let why = why.to_owned();
-                let reasons = autopsy::reasons(&self.clients, &actual.service).await;
+                let reasons =
+                    autopsy::reasons(&self.clients, &actual.service, &there.operation).await;
                 state.with_words([vec![why], reasons].concat().join("; "))
             }
         };
@@ -601,69 +427,4 @@ impl Resource for Service {
     fn detachable(&self) -> bool {
         true
     }
-}
-
-impl Service {
-    /// What is not put back: a deployment had failed before this run, and what was described then
-    /// may be what failed.
-    async fn leave(&self, service: &SdkService) -> Result<Undone> {
-        let latest = self.latest(service).await?;
-        Ok(match operations::failed(&latest) {
-            Some(how) => Undone::Stays(format!("{how}: what served before it serves")),
-            None => Undone::Lost(
-                "the deployment before this run's had failed, and App Runner does not say what \
-                 served then"
-                    .into(),
-            ),
-        })
-    }
-
-    async fn until_serves(&self, begun: &Begun, watch: &dyn Watch) -> Result<()> {
-        until_serves(&self.clients, begun, self.patience, watch).await
-    }
-}
-
-/// Waits until what a call began has ended well.
-///
-/// Errors: rolled back, failed or untrue, when something else serves at the end; timed out.
-pub(super) async fn until_serves(
-    clients: &Clients,
-    begun: &Begun,
-    patience: Duration,
-    watch: &dyn Watch,
-) -> Result<()> {
-    let (name, arn) = (begun.service.service_name(), begun.service.service_arn());
-    let what = format!("service `{name}`");
-    let wanted = revision_of(&begun.service);
-    poll(clients.clock(), Pace::until(patience), &what, || async {
-        let seen = calls::describe(clients, arn).await;
-        let seen = seen.told(|| format!("read {what}"))?;
-        let seen = seen.ok_or_else(|| absent(name))?;
-        let latest = calls::operations(clients, &seen).await;
-        let latest = latest.told(|| format!("list the operations of {what}"))?;
-        let as_wanted = revision_of(&seen) == wanted;
-        match operations::judge(&seen, &latest, &begun.operation, as_wanted) {
-            Readiness::Ready => Ok(Look::Found(())),
-            Readiness::Pending(why) => {
-                watch.note(&why);
-                Ok(Look::NotYet(why))
-            }
-            readiness => {
-                let (kind, why) = readiness.failure().unwrap_or((ErrorKind::Failed, ""));
-                Err(Error::new(kind, format!("{what} does not serve: {why}")))
-            }
-        }
-    })
-    .await
-}
-
-/// The call that makes a service as it was.
-fn as_before(call: UpdateServiceFluentBuilder, before: &SdkService) -> UpdateServiceFluentBuilder {
-    let scaling = before.auto_scaling_configuration_summary();
-    let scaling = scaling.and_then(|it| it.auto_scaling_configuration_arn());
-    call.set_source_configuration(before.source_configuration().cloned())
-        .set_instance_configuration(before.instance_configuration().cloned())
-        .set_health_check_configuration(before.health_check_configuration().cloned())
-        .set_network_configuration(before.network_configuration().cloned())
-        .set_auto_scaling_configuration_arn(scaling.map(str::to_owned))
 }
