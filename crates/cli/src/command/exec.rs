@@ -26,9 +26,10 @@ const WITH_TERMINAL: &str =
 const WITHOUT: &str =
     r#"m=$1; shift; stty raw -echo 2>/dev/null; "$@" </dev/null; c=$?; printf '%s%s\n' "$m" "$c""#;
 
-/// What a window has that nobody looks at: no program breaks its lines for it.
+/// What a window has that nobody looks at: no program breaks its lines for it. It has a row more
+/// every other time, so that each size is news.
 const COLUMNS: u32 = 500;
-const ROWS: u32 = 50;
+const ROWS: [u32; 2] = [50, 51];
 
 /// Runs the command to its end, and ends as it does.
 pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
@@ -50,6 +51,13 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
         .ok_or_else(|| Error::input(format!("`{}` is not on {}", args.service, place.name())))?;
     let mark = format!("deployer-{}:", Uuid::new_v4().simple());
     let has_terminal = terminal::is_here();
+    if args.command.is_empty() && !has_terminal {
+        let message = "a shell needs a terminal to type into, and there is none here";
+        return Err(Error::input(message).hint(format!(
+            "say what to run: `deployer exec {} -- COMMAND`; what is piped in is not passed on, `-- /bin/sh -c 'SCRIPT'` is",
+            args.service
+        )));
+    }
     let words = words(&args.command, &mark, has_terminal);
     let runtime = place.cloud.services();
     runtime.must_be_of(&place.owner(), &service.name).await?;
@@ -170,9 +178,12 @@ async fn typing(keyboard: &Arc<dyn Keyboard>) {
 }
 
 /// Keeps the session of a command that nobody types into: one in which nothing is sent is over
-/// after 20 minutes.
+/// after 20 minutes. That a size counts is ours: the vendor says of nothing what does.
 async fn keep_alive(session: &Session, keyboard: &Arc<dyn Keyboard>) {
-    while keyboard.resize(COLUMNS, ROWS).await {
+    for rows in ROWS.into_iter().cycle() {
+        if !keyboard.resize(COLUMNS, rows).await {
+            break;
+        }
         session.clock.pause(terminal::ALIVE).await;
     }
     std::future::pending::<()>().await;
