@@ -165,8 +165,8 @@ pub trait Jobs: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Notes what an execution printed that succeeded, as far as [`Jobs::attend`] was to note it and
-    /// did not come to; best effort.
+    /// Notes what an execution printed that succeeded, as far as [`Jobs::attend`] was to note it
+    /// and did not come to; best effort.
     async fn rest(&self, _id: &str, _watch: &dyn Watch) {}
 
     /// Whether the program of an execution may have begun that only [`Jobs::attend`] begins; asked

@@ -310,8 +310,8 @@ impl Sandbox {
         self.control.aws.encrypt_sessions(cluster, key);
     }
 
-    /// Whether messages of ECS Exec's sessions that begin from now on are lost, doubled and reordered
-    /// at times.
+    /// Whether messages of ECS Exec's sessions that begin from now on are lost, doubled and
+    /// reordered at times.
     pub fn disturb_sessions(&self, disturbs: bool) {
         self.control.aws.disturb_sessions(disturbs);
     }

@@ -15,9 +15,9 @@ use crate::{Closed, Gone, Output};
 
 /// Pieces of output that wait for the reader, beside the bytes of [`SPILL`].
 const WAITING: usize = 64;
-/// So many bytes are read and acknowledged before a reader who is slow has taken any: an agent keeps
-/// only so much (see the crate's words). Beyond, nothing more is read from the wire. The number is
-/// ours.
+/// So many bytes are read and acknowledged before a reader who is slow has taken any: an agent
+/// keeps only so much (see the crate's words). Beyond, nothing more is read from the wire. The
+/// number is ours.
 const SPILL: usize = 32 * 1024 * 1024;
 /// Frames that wait for the wire, and how many may wait for those before nothing more is read.
 const OUTBOUND: usize = 256;
@@ -76,14 +76,14 @@ impl Session {
     }
 
     /// What comes next. `None` once the session is over and everything has been given; then
-    /// [`Session::closed`] says why. Much of what is not taken here waits; then nothing more is read
-    /// from the wire.
+    /// [`Session::closed`] says why. Much of what is not taken here waits; then nothing more is
+    /// read from the wire.
     pub async fn next(&mut self) -> Option<Output> {
         self.outputs.recv().await
     }
 
-    /// Waits until the other side has said anything at all, or it is over. An agent that has as many
-    /// sessions as it takes says nothing for as long as that is so.
+    /// Waits until the other side has said anything at all, or it is over. An agent that has as
+    /// many sessions as it takes says nothing for as long as that is so.
     pub fn begun(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut begun = self.begun.clone();
         async move {

@@ -58,7 +58,7 @@ pub(super) async fn open(
         return Err(Error::new(ErrorKind::Rejected, message).hint(hint));
     }
     let container = container(task, &names.container)?;
-    sessions::must_be_plain(clients, "run the command with `deployer run`").await?;
+    sessions::must_be_plain(clients, "run it with `deployer run SERVICE -- COMMAND`").await?;
     let begun = exec::begin(clients, (arn, container), command).await?;
     let session = begun.open(clients).await?;
     Ok(Box::new(InTask { place, session }))

@@ -113,8 +113,8 @@ pub(super) async fn begin(
     Ok(Begun { name, session })
 }
 
-/// Why the agent of a container takes no commands any more, where it has stopped (`managedAgents` of
-/// DescribeTasks). `None` while it may yet come, and where that cannot be seen.
+/// Why the agent of a container takes no commands any more, where it has stopped (`managedAgents`
+/// of DescribeTasks). `None` while it may yet come, and where that cannot be seen.
 async fn gone(clients: &Clients, id: &str, container: &str) -> Option<String> {
     let found = task(clients, id).await.ok()??;
     let mut containers = found.containers().iter();
@@ -128,8 +128,8 @@ async fn gone(clients: &Clients, id: &str, container: &str) -> Option<String> {
 impl Begun {
     /// Opens its session, once.
     ///
-    /// Errors: denied, rejected or unavailable, when it is not to be had, or its agent does not begin
-    /// it; the command runs all the same, or may do so later.
+    /// Errors: denied, rejected or unavailable, when it is not to be had, or its agent does not
+    /// begin it; the command runs all the same, or may do so later.
     pub(super) async fn open(self, clients: &Clients) -> Result<Session> {
         let name = self.name;
         let (url, token) = self.session.ok_or_else(|| {

@@ -1,6 +1,6 @@
 //! One-offs on ECS: a task of the revision's own definition in the network of the service, with
-//! another command; beside App Runner, and where that definition would run it more than once, a task
-//! of one that is registered for it.
+//! another command; beside App Runner, and where that definition would run it more than once, a
+//! task of one that is registered for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

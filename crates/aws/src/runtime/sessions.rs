@@ -1,5 +1,5 @@
-//! What keeps the sessions of ECS Exec from being followed here, as far as it is known before one is
-//! opened.
+//! What keeps the sessions of ECS Exec from being followed here, as far as it is known before one
+//! is opened.
 
 use aws_sdk_ecs::types::{ClusterField, ContainerDefinition};
 use deployer_core::error::{Error, ErrorKind, Result};

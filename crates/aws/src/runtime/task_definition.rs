@@ -465,7 +465,7 @@ impl Resource for TaskDefinition {
             // A migration's is refused.
             Commands::OfMigration | Commands::Untold => None,
         };
-        let note = takes_none.map(|why| format!("`deployer exec` will find no agent: {why}"));
+        let note = takes_none.map(|why| format!("no command can be run in its tasks: {why}"));
         note.into_iter().collect()
     }
 

@@ -5,9 +5,9 @@
 //! from its session: who loses the session, or is killed, or is idle for 20 minutes, takes nothing
 //! from it. Every later runner only shows what the program printed. The program's code goes into a
 //! file, and the waiter ends with it, once who looks on has seen the last of it: so the task's exit
-//! code is the program's, and whoever looks at the task knows how it ended. A waiter that is to stop, or that nobody comes to, makes the
-//! folder itself: then nobody can begin any more, and it ends with a code that says that nothing
-//! ran.
+//! code is the program's, and whoever looks at the task knows how it ended. A waiter that is to
+//! stop, or that nobody comes to, makes the folder itself: then nobody can begin any more, and it
+//! ends with a code that says that nothing ran.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,9 +39,9 @@ const NOTHING_RAN: i32 = 209;
 /// line more.
 const AGAIN: u32 = 5;
 /// The pause before that, and how often the window gets another size: "The ECS Exec session has an
-/// idle timeout time of 20 minutes" (Amazon ECS Developer Guide, "Monitor Amazon ECS containers with
-/// ECS Exec"). That a size counts as use of the session is ours: the vendor says of nothing what
-/// does. A session that ends all the same is opened again.
+/// idle timeout time of 20 minutes" (Amazon ECS Developer Guide, "Monitor Amazon ECS containers
+/// with ECS Exec"). That a size counts as use of the session is ours: the vendor says of nothing
+/// what does. A session that ends all the same is opened again.
 const PAUSE: Duration = Duration::from_secs(5);
 const ALIVE: Duration = Duration::from_secs(5 * 60);
 /// What a window has that nobody looks at: no program breaks its lines for it. It has a row more
@@ -103,7 +103,7 @@ if mkdir $d/claim 2>/dev/null; then
   (trap '' HUP INT QUIT
     "$@" & p=$!; echo $p >$d/program
     (until [ -d $d/stop ]; do sleep 1; done; kill -TERM $p) & k=$!
-    wait $p; c=$?; kill $k 2>/dev/null
+    wait $p 2>/dev/null; c=$?; kill $k 2>/dev/null
     [ $c = 209 ] && c=210; echo $c >$d/code) >>$d/output 2>&1 </dev/null &
   echo $! >$d/pid
 elif ! [ -d $d/claim ]; then
@@ -512,8 +512,8 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Shows a session to its end. While nothing is typed, the window gets another size again and again,
-/// which keeps it from being idle.
+/// Shows a session to its end. While nothing is typed, the window gets another size again and
+/// again, which keeps it from being idle.
 async fn show(clock: &dyn Clock, mut session: Session, shown: &mut Shown<'_>) -> Closed {
     let input = session.input();
     let alive = async {

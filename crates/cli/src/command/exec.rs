@@ -3,11 +3,14 @@
 //! ECS Exec tells no exit code. So the command is run by a shell that prints a word that nobody
 //! else knows when it ends, and the code behind it; that is never shown.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use deployer_core::capability::{Keyboard, Over, Shown};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::spec::ServiceSpec;
+use futures::future::select;
 use uuid::Uuid;
 
 use crate::args::ExecArgs;
@@ -26,6 +29,9 @@ const WITH_TERMINAL: &str =
 const WITHOUT: &str =
     r#"m=$1; shift; stty raw -echo 2>/dev/null; "$@" </dev/null; c=$?; printf '%s%s\n' "$m" "$c""#;
 
+/// How long a session may take to end once its command has; whatever that left in its terminal
+/// holds it. Ours.
+const ENDING: Duration = Duration::from_secs(3);
 /// What a window has that nobody looks at: no program breaks its lines for it. It has a row more
 /// every other time, so that each size is news.
 const COLUMNS: u32 = 500;
@@ -53,10 +59,9 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
     let has_terminal = terminal::is_here();
     if args.command.is_empty() && !has_terminal {
         let message = "a shell needs a terminal to type into, and there is none here";
-        return Err(Error::input(message).hint(format!(
-            "say what to run: `deployer exec {} -- COMMAND`; what is piped in is not passed on, `-- /bin/sh -c 'SCRIPT'` is",
-            args.service
-        )));
+        return Err(Error::input(message).hint(
+            "say what to run: `deployer exec SERVICE -- COMMAND`; what is piped in is not passed on, `-- /bin/sh -c 'SCRIPT'` is",
+        ));
     }
     let words = words(&args.command, &mark, has_terminal);
     let runtime = place.cloud.services();
@@ -85,7 +90,6 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
             match shown {
                 Shown::Bytes(bytes) => {
                     output::bytes_to_stdout(&printed.shown(filter.take(&bytes)));
-                    // What a session says after that is not the command's.
                     if filter.code().is_some() {
                         break;
                     }
@@ -106,6 +110,12 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
     }
     // Before anything else is said.
     drop(raw);
+    if filter.code().is_some() {
+        // What a session says after that is not the command's. An agent that nobody listens to any
+        // more does not see its end, and takes but two at a time.
+        let ends = async { while console.next().await.is_some() {} };
+        select(pin!(ends), session.clock.pause(ENDING)).await;
+    }
     if filter.code().is_none() {
         output::bytes_to_stdout(&printed.shown(filter.rest()));
     }

@@ -32,7 +32,7 @@ crate::tests! {
 }
 
 /// What the waiter ends with when nothing ran, and when it was stopped while something did.
-const NOTHING_RAN: runner::Exit = runner::Exit::with(209);
+pub const NOTHING_RAN: runner::Exit = runner::Exit::with(209);
 pub const STOPPED: runner::Exit = runner::Exit::with(143);
 
 /// The manifest of one target, whose migration is run by exec.
@@ -448,7 +448,7 @@ async fn no_command(stage: &Stage) {
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     says(
         &words,
-        &["needs a terminal", "`deployer exec idp -- COMMAND`"],
+        &["needs a terminal", "`deployer exec SERVICE -- COMMAND`"],
     );
     let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
     assert_eq!(exit, Exit::NotRun, "{said}");

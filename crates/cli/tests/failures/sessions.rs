@@ -7,7 +7,7 @@ use deployer::Exit;
 use deployer_sandbox::runner::{Behaviour, Purpose};
 
 use crate::ecs::{OVERLAY, definition, register_and_deploy};
-use crate::exec::{STOPPED, behave, ending, exec, migrations, takes_commands, want};
+use crate::exec::{NOTHING_RAN, STOPPED, behave, ending, exec, migrations, takes_commands, want};
 use crate::in_process::stage::{Stage, Wanted};
 use crate::{APPLY, assert_serves, run, says};
 
@@ -37,7 +37,10 @@ async fn encrypted(stage: &Stage) {
     stage.calls.arm(None);
     let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
     assert_eq!(exit, Exit::NotRun, "{said}");
-    says(&flat(&said), &[KEY, "`kmsKeyId`", "`deployer run`"]);
+    says(
+        &flat(&said),
+        &[KEY, "`kmsKeyId`", "`deployer run SERVICE -- COMMAND`"],
+    );
     let asked = stage.calls.names().into_iter();
     assert_eq!(asked.filter(|it| it == "ecs:ExecuteCommand").count(), 0);
     // Where that may not be seen, the session itself says so.
@@ -49,7 +52,7 @@ async fn encrypted(stage: &Stage) {
 
 async fn encrypted_migration(stage: &Stage) {
     want(stage, &Wanted::FIRST);
-    behave(stage, STOPPED, ending(0, 20));
+    behave(stage, NOTHING_RAN, ending(0, 20));
     stage.sandbox.encrypt_sessions("default", KEY);
     let said = run(stage, &["plan"], "aws", Exit::Failure).await;
     says(&flat(&said), &[KEY, "`mode = \"job\"`"]);
@@ -140,7 +143,7 @@ async fn read_only(stage: &Stage) {
     let said = run(stage, &["plan"], "aws", Exit::Success).await;
     says(
         &flat(&said),
-        &["`deployer exec` will find no agent", "is read-only"],
+        &["no command can be run in its tasks", "is read-only"],
     );
     let began = stage.time.now();
     let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
@@ -172,14 +175,14 @@ async fn read_only_migration(stage: &Stage) {
 async fn disturbed(stage: &Stage) {
     want(stage, &Wanted::FIRST);
     let mut commands = ending(0, 20);
-    let rows = (0..300).map(|number| format!("row {number} of many"));
+    let rows = (0..100).map(|number| format!("row {number} of many"));
     commands.last = rows.chain(["{4} over".to_owned()]).collect();
     behave(stage, STOPPED, commands);
     stage.sandbox.disturb_sessions(true);
     let said = run(stage, APPLY, "aws", Exit::Success).await;
     let shown = said.lines().filter_map(|line| line.split("| row ").nth(1));
     let shown: Vec<&str> = shown.collect();
-    let rows: Vec<String> = (0..300).map(|number| format!("{number} of many")).collect();
+    let rows: Vec<String> = (0..100).map(|number| format!("{number} of many")).collect();
     assert_eq!(shown, rows);
 }
 
@@ -208,8 +211,11 @@ async fn no_shell(stage: &Stage) {
 
 async fn transcripts(stage: &Stage) {
     takes_commands(stage, &["hello from a session"], Duration::from_secs(2)).await;
-    let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
-    assert_eq!(exit, Exit::Program(3), "{said}");
+    // One after the other: each leaves its place to the next.
+    for _ in 0..4 {
+        let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
+        assert_eq!(exit, Exit::Program(3), "{said}");
+    }
     stage.time.pass(Duration::from_secs(30)).await;
     let logs = aws_sdk_cloudwatchlogs::Client::new(&stage.aws().await);
     let kept = logs

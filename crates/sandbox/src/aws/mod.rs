@@ -230,8 +230,8 @@ impl Aws {
         self.inner.ecs.encrypt_sessions(cluster, key);
     }
 
-    /// Whether messages of ECS Exec's sessions that begin from now on are lost, doubled and reordered
-    /// at times.
+    /// Whether messages of ECS Exec's sessions that begin from now on are lost, doubled and
+    /// reordered at times.
     pub fn disturb_sessions(&self, disturbs: bool) {
         self.inner.ecs.disturb_sessions(disturbs);
     }

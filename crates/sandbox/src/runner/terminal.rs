@@ -53,8 +53,8 @@ impl Terminal {
         self.output.recv().await
     }
 
-    /// Whether the container ended under it, and took whoever carries it along: the first process of
-    /// a container ends all others. To be asked once [`Terminal::next`] gave `None`.
+    /// Whether the container ended under it, and took whoever carries it along: the first process
+    /// of a container ends all others. To be asked once [`Terminal::next`] gave `None`.
     pub fn is_gone(&self) -> bool {
         self.gone.is_cancelled()
     }

@@ -1,6 +1,8 @@
 //! The other side of a session, message by message, written from the agent's source
 //! (`agent/session/contracts/agentmessage.go` of github.com/aws/amazon-ssm-agent).
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes};

@@ -115,8 +115,8 @@ impl Ecs {
         Ok(json!({"clusters": clusters, "failures": failures}))
     }
 
-    /// Has the sessions of a cluster encrypted with a key: `executeCommandConfiguration.kmsKeyId`, as
-    /// UpdateCluster sets it.
+    /// Has the sessions of a cluster encrypted with a key: `executeCommandConfiguration.kmsKeyId`,
+    /// as UpdateCluster sets it.
     pub fn encrypt_sessions(&self, cluster: &str, key: &str) {
         if let Some(cluster) = self.lock().clusters.get_mut(cluster) {
             let configuration = json!({"executeCommandConfiguration": {

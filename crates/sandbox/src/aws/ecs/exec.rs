@@ -49,8 +49,8 @@ impl Agent {
 
     /// What becomes of the one of a container whose root cannot be written to: "The SSM agent
     /// requires that the container file system can be written to in order to create the required
-    /// directories and files" (Amazon ECS Developer Guide, "Considerations for using ECS Exec"). That
-    /// it is then STOPPED is from aws/containers-roadmap#1359; the reason's words are ours.
+    /// directories and files" (Amazon ECS Developer Guide, "Considerations for using ECS Exec").
+    /// That it is then STOPPED is from aws/containers-roadmap#1359; the reason's words are ours.
     const CANNOT_WRITE: Self = Self {
         status: "STOPPED",
         started: None,
@@ -79,7 +79,8 @@ impl Ecs {
         self.inner.agents_connect.store(connect, Ordering::Relaxed);
     }
 
-    /// Whether messages of sessions that begin from now on are lost, doubled and reordered at times.
+    /// Whether messages of sessions that begin from now on are lost, doubled and reordered at
+    /// times.
     pub fn disturb_sessions(&self, disturbs: bool) {
         self.inner.gateway.disturb(disturbs);
     }

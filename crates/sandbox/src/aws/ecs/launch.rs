@@ -38,7 +38,8 @@ pub struct Prepared {
     pub agent_cannot_write: bool,
 }
 
-/// "Amazon ECS can restart the container if it exits" (`ContainerRestartPolicy`, ECS API Reference).
+/// "Amazon ECS can restart the container if it exits" (`ContainerRestartPolicy`, ECS API
+/// Reference).
 #[derive(Clone)]
 pub struct RestartPolicy {
     /// "A list of exit codes that Amazon ECS will ignore and not attempt a restart on."

@@ -56,9 +56,9 @@ impl Ecs {
             // No error: "failures" of the answer (ECS Developer Guide, "API failure reasons";
             // aws/containers-roadmap#837).
             // That a token stands for this answer too, as for each that is no error, is ours:
-            // "If you retry a request that completed successfully using the same client token and the
-            // same parameters, the retry succeeds without performing any further actions" ("Ensuring
-            // idempotency").
+            // "If you retry a request that completed successfully using the same client token and
+            // the same parameters, the retry succeeds without performing any further actions"
+            // ("Ensuring idempotency").
             if let Some(token) = text(input, "clientToken") {
                 state
                     .runs

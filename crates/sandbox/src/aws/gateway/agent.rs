@@ -201,8 +201,9 @@ impl Agent {
         tokio::time::sleep(self.clock.in_cloud_time(Duration::from_secs(2))).await;
     }
 
-    /// Asks for a handshake in which the session is to be encrypted (`buildHandshakeRequestPayload`).
-    /// Returns the words for its end: no client here can do that. What an agent says then is ours.
+    /// Asks for a handshake in which the session is to be encrypted
+    /// (`buildHandshakeRequestPayload`). Returns the words for its end: no client here can do that.
+    /// What an agent says then is ours.
     async fn shake(&mut self, key: &str, clients: &mut mpsc::Receiver<WebSocket>) -> String {
         let asked = json!({"AgentVersion": "3.3.1802.0", "RequestedClientActions": [
             {"ActionType": "SessionType", "ActionParameters": {
@@ -476,11 +477,14 @@ impl Agent {
                 if self.unacknowledged.is_empty() {
                     break;
                 }
-                let said = tokio::time::timeout_at(deadline, said(&mut client.incoming));
-                match said.await {
-                    Ok(Some(bytes)) => drop(self.hear(bytes)),
-                    Ok(None) => self.client = None,
-                    Err(_) => break,
+                // What is not acknowledged goes out again meanwhile.
+                tokio::select! {
+                    said = said(&mut client.incoming) => match said {
+                        Some(bytes) => drop(self.hear(bytes)),
+                        None => self.client = None,
+                    },
+                    () = self.clock.sleep_unscaled(RESEND_SLEEP) => self.send_again(),
+                    () = tokio::time::sleep_until(deadline) => break,
                 }
                 continue;
             };

@@ -142,7 +142,8 @@ impl Gateway {
         }
     }
 
-    /// Whether messages of sessions that begin from now on are lost, doubled and reordered at times.
+    /// Whether messages of sessions that begin from now on are lost, doubled and reordered at
+    /// times.
     pub(super) fn disturb(&self, disturbs: bool) {
         self.disturbed.store(disturbs, Ordering::Relaxed);
     }
