@@ -89,7 +89,7 @@ while :; do
 done"#;
 
 /// How long a runner may show what is left, in seconds. Ours: an agent sends about 1,024 bytes in a
-/// millisecond (`ReadFromPtyAndSendToDataChannel` of its `shell.go` sleeps between two pieces).
+/// millisecond (`writePump` of its `shell.go` sleeps between two pieces).
 const SHOWS: u32 = 60;
 /// How long a program that is told to stop may take, in seconds: less than the 30 of ECS's
 /// `stopTimeout`, with what the waiter itself does after it.

@@ -448,7 +448,11 @@ async fn no_command(stage: &Stage) {
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     says(
         &words,
-        &["needs a terminal", "`deployer exec SERVICE -- COMMAND`"],
+        &[
+            "needs a terminal",
+            "`deployer exec SERVICE ",
+            " -- COMMAND`",
+        ],
     );
     let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
     assert_eq!(exit, Exit::NotRun, "{said}");
@@ -462,7 +466,8 @@ async fn no_command(stage: &Stage) {
         &words,
         &[
             "Cloud Run opens no session",
-            "deployer run SERVICE -- COMMAND",
+            "`deployer run SERVICE ",
+            " -- COMMAND`",
         ],
     );
 }
