@@ -102,7 +102,7 @@ pub async fn start<J: OneOffs + ?Sized>(jobs: &J, key: &str, what: &str) -> Resu
             break sent;
         }
         jobs.clock().pause(pause).await;
-        pause *= 2;
+        pause = (pause * 2).min(MOST);
         // A ticket that came to nothing is answered with that each time.
         ticket = jobs.ticket(key, Nth::After(&ticket)).await?;
     };
@@ -136,6 +136,8 @@ pub async fn start<J: OneOffs + ?Sized>(jobs: &J, key: &str, what: &str) -> Resu
 /// How long a start for which there is no room is tried again, and the pause before the first time.
 const ROOM: Duration = Duration::from_secs(2 * 60);
 const NO_ROOM: Duration = Duration::from_secs(5);
+/// The longest pause after that.
+const MOST: Duration = Duration::from_secs(20);
 
 /// What is told of one of which nobody knows whether it was started, and so no name.
 const MAY_RUN: &str = "it may run all the same: look before you start it again";

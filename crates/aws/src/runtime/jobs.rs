@@ -197,7 +197,7 @@ impl Tasks {
         Err(Error::new(ErrorKind::Rejected, message)
             .because(obstacle)
             .hint(
-                "with `adopt = true` in `[targets.aws.services.NAME]` it has a definition of its own, without that",
+                "with an `entrypoint` of its own in `[services.NAME.migrate]` it has a task definition of its own, without that",
             ))
     }
 

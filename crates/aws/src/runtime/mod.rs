@@ -496,8 +496,8 @@ impl Declaration<'_> {
         definition: Option<&Output<Revision>>,
         logs: &Value<LogGroupReady>,
     ) -> (Output<Migrated>, Output<String>) {
-        // What an adopted service keeps is not known here: its entry point, a restart policy.
-        let kept = self.service.adopt || self.service.unsaid.contains("entrypoint");
+        // The entry point that an adopted service keeps is not known here.
+        let kept = self.service.unsaid.contains("entrypoint");
         let waits = migrate.by == MigrateBy::Exec;
         let by_override = migrate.entrypoint == self.service.entrypoint
             && !migrate.command.is_empty()

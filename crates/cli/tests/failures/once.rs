@@ -17,8 +17,7 @@ use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, run, says};
 crate::tests! {
     a_command_runs_once_where_what_serves_has_a_restart_policy => command,
     a_command_ends_where_what_serves_is_not_essential => not_essential,
-    a_migration_of_an_adopted_service_runs_once_whatever_restart_policy_that_has => migration,
-    a_migration_that_ecs_would_run_again_is_refused_in_words => refused,
+    a_migration_that_ecs_would_run_again_is_refused_and_runs_once_in_a_definition_of_its_own => migration,
     a_migration_by_exec_waits_in_a_task_that_has_what_its_service_keeps => kept_by_exec,
 }
 
@@ -116,9 +115,23 @@ fn migrations(stage: &Stage) -> usize {
         .count()
 }
 
+/// Whoever's the service was: nothing of it runs, and with a definition of its own it runs once.
 async fn migration(stage: &Stage) {
     serves_with(stage, restarts).await;
-    want_long(stage, ADOPTS);
+    for overlay in [ADOPTS, ""] {
+        want_long(stage, overlay);
+        let said = run(stage, APPLY, "aws", Exit::Failure).await;
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let way_out = "`entrypoint` of its own in `[services.NAME.migrate]`";
+        says(
+            &said,
+            &["restart policy, by which ECS runs it again", way_out],
+        );
+        assert_eq!(migrations(stage), 0);
+        assert_serves(stage, "aws", 1).await;
+    }
+    let own = "[services.idp.migrate]\nentrypoint = [\"/app\"]\n";
+    stage.file(OVERLAY, own);
     run(stage, APPLY, "aws", Exit::Success).await;
     assert_eq!(migrations(stage), 1);
     assert_serves(stage, "aws", 2).await;
@@ -131,26 +144,7 @@ async fn migration(stage: &Stage) {
         Exit::Success,
     )
     .await;
-    assert!(!said.contains("restart_policy"), "{said}");
-}
-
-async fn refused(stage: &Stage) {
-    serves_with(stage, restarts).await;
-    want_long(stage, "");
-    let said = run(stage, APPLY, "aws", Exit::Failure).await;
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    says(
-        &said,
-        &[
-            "restart policy, by which ECS runs it again",
-            "`adopt = true`",
-        ],
-    );
-    assert_eq!(migrations(stage), 0);
-    assert_serves(stage, "aws", 1).await;
-    stage.file(OVERLAY, ADOPTS);
-    run(stage, APPLY, "aws", Exit::Success).await;
-    assert_eq!(migrations(stage), 1);
+    assert!(!said.contains("restart_policy: "), "{said}");
 }
 
 /// It is of the image and of all that its service has beside it, but for what would run it again.

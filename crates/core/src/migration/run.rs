@@ -23,6 +23,8 @@ const LAST_LINES: Duration = Duration::from_secs(10);
 /// How long a start for which there is no room is tried again, and the pause before the first time.
 const ROOM: Duration = Duration::from_secs(2 * 60);
 const NO_ROOM: Duration = Duration::from_secs(5);
+/// The longest pause after that.
+const MOST: Duration = Duration::from_secs(20);
 /// What stands in the ledger for an execution that there never was, the start having come to
 /// nothing, before its ticket: that is used up, and each one that comes after it is another.
 const NONE: &str = "none";
@@ -166,7 +168,7 @@ impl<J: Jobs> Run<'_, J> {
             }
             self.watch.note(&format!("nothing was started: {why}"));
             clock.pause(pause).await;
-            pause *= 2;
+            pause = (pause * 2).min(MOST);
             // A ticket that came to nothing is answered with that each time.
             before = Some(none(&ticket));
         }
