@@ -399,7 +399,9 @@ async fn much_comes_through_whole() {
     for (bytes, disturbed) in [(BYTES, false), (BYTES / 256, true)] {
         app.account.sandbox.disturb_sessions(disturbed);
         let rows = bytes / 8;
-        let command = format!("sh -c 'stty raw -echo; seq -f %07.0f {rows}; printf end'");
+        // An agent waits two seconds for acknowledgements at the end: on a machine that is busy
+        // that may be too short.
+        let command = format!("sh -c 'stty raw -echo; seq -f %07.0f {rows}; printf end; sleep 4'");
         let endpoint = app.open(&task, &command).await;
         let mut session = Session::open(&endpoint, sleep).await.unwrap();
         let mut all = Vec::with_capacity(bytes);

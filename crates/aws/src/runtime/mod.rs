@@ -102,7 +102,7 @@ impl Names {
         }
     }
 
-    /// The same, with the family of one-offs of what App Runner runs.
+    /// The same, with the family of one-offs that have one of their own.
     fn of_one_offs(&self) -> Self {
         Self {
             family: format!("{}-run", self.family),

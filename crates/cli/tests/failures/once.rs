@@ -17,7 +17,8 @@ use crate::{APPLY, DESTROY, SECOND, assert_serves, first_serves, run, says};
 crate::tests! {
     a_command_runs_once_where_what_serves_has_a_restart_policy => command,
     a_command_ends_where_what_serves_is_not_essential => not_essential,
-    a_migration_that_ecs_would_run_again_is_refused_and_runs_once_in_a_definition_of_its_own => migration,
+    a_migration_that_ecs_would_run_again_is_refused_and_runs_once_in_a_definition_of_its_own => refused,
+    a_migration_of_an_adopted_service_runs_once_whatever_restart_policy_that_has => adopted,
     a_migration_by_exec_waits_in_a_task_that_has_what_its_service_keeps => kept_by_exec,
 }
 
@@ -115,35 +116,39 @@ fn migrations(stage: &Stage) -> usize {
         .count()
 }
 
-/// Whoever's the service was: nothing of it runs, and with a definition of its own it runs once.
-async fn migration(stage: &Stage) {
+/// Nothing of it runs, and with a definition of its own it runs once.
+async fn refused(stage: &Stage) {
     serves_with(stage, restarts).await;
-    for overlay in [ADOPTS, ""] {
-        want_long(stage, overlay);
-        let said = run(stage, APPLY, "aws", Exit::Failure).await;
-        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        let way_out = "`entrypoint` of its own in `[services.NAME.migrate]`";
-        says(
-            &said,
-            &["restart policy, by which ECS runs it again", way_out],
-        );
-        assert_eq!(migrations(stage), 0);
-        assert_serves(stage, "aws", 1).await;
-    }
+    want_long(stage, "");
+    let said = run(stage, APPLY, "aws", Exit::Failure).await;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let way_out = "`entrypoint` of its own in `[services.NAME.migrate]`";
+    says(
+        &said,
+        &["restart policy, by which ECS runs it again", way_out],
+    );
+    assert_eq!(migrations(stage), 0);
+    assert_serves(stage, "aws", 1).await;
     let own = "[services.idp.migrate]\nentrypoint = [\"/app\"]\n";
     stage.file(OVERLAY, own);
+    runs_once(stage).await;
+}
+
+/// Its entry point is kept, and so the migration has a definition of its own.
+async fn adopted(stage: &Stage) {
+    serves_with(stage, restarts).await;
+    want_long(stage, ADOPTS);
+    runs_once(stage).await;
+}
+
+async fn runs_once(stage: &Stage) {
     run(stage, APPLY, "aws", Exit::Success).await;
     assert_eq!(migrations(stage), 1);
     assert_serves(stage, "aws", 2).await;
     let kept = definition(stage, NAME).await;
     assert!(ours(&kept).restart_policy().is_some(), "it is kept");
-    let said = run(
-        stage,
-        &["plan", "--detailed-exitcode"],
-        "aws",
-        Exit::Success,
-    )
-    .await;
+    let again = ["plan", "--detailed-exitcode"];
+    let said = run(stage, &again, "aws", Exit::Success).await;
     assert!(!said.contains("restart_policy: "), "{said}");
 }
 
