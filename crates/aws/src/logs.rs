@@ -67,9 +67,14 @@ impl Logs for Aws {
     }
 }
 
+/// How the ids of ECS Exec's sessions begin.
+const TRANSCRIPT: &str = "ecs-execute-command-";
+
 /// Which streams of a group are read.
 pub(crate) enum Streams {
-    /// Every one.
+    /// Every one but for the transcripts of ECS Exec: sessions that are logged by DEFAULT go to the
+    /// group of the container (`ExecuteCommandConfiguration`, Amazon ECS API Reference), each in a
+    /// stream of its own id. A service printed none of that.
     All,
     /// These. One that is not there yet has printed nothing, and neither has any other: a call that
     /// names it is refused as a whole.
@@ -81,7 +86,8 @@ pub(crate) enum Streams {
 impl Streams {
     fn has(&self, line: &LogLine) -> bool {
         match self {
-            Self::All | Self::Named(_) => true,
+            Self::All => !line.source.starts_with(TRANSCRIPT),
+            Self::Named(_) => true,
             Self::Among(streams) => streams.contains(&line.source),
         }
     }
@@ -167,6 +173,8 @@ mod tests {
         let among = Streams::Among(BTreeSet::from(["ecs/idp/1".to_owned()]));
         assert!(among.has(&line("ecs/idp/1")) && !among.has(&line("ecs/idp/2")));
         assert!(Streams::All.has(&line("ecs/idp/2")));
+        let transcript = line("ecs-execute-command-0123456789abcdef0");
+        assert!(!Streams::All.has(&transcript));
     }
 
     #[test]

@@ -136,10 +136,15 @@ fn is_ours(command: &str) -> bool {
 }
 
 fn with_options(command: &str, options: &[(&str, String)]) -> String {
-    let given = |name: &str| command.split(' ').any(|word| word == name);
+    // What stands behind `--` is another program's.
+    let (ours, theirs) = match command.find(" -- ") {
+        Some(at) => command.split_at(at),
+        None => (command, ""),
+    };
+    let given = |name: &str| ours.split(' ').any(|word| word == name);
     let missing = options.iter().filter(|(name, _)| !given(name));
     let missing = missing.map(shown_option);
-    format!("{command}{}", missing.collect::<String>())
+    format!("{ours}{}{theirs}", missing.collect::<String>())
 }
 
 /// An option as it is typed; one without a value is a switch.
@@ -275,6 +280,10 @@ mod tests {
             check(
                 "deployer apply --env other (as before)",
                 "deployer apply --env other (as before)",
+            );
+            check(
+                "`deployer run web -- seed --env x` runs it",
+                "`deployer run web --env production -- seed --env x` runs it",
             );
             check("deployer needs a store", "deployer needs a store");
             check("`deployer sandbox up`", "`deployer sandbox up`");

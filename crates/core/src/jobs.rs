@@ -58,7 +58,8 @@ pub struct Execution {
 pub enum Nth<'a> {
     /// The only one.
     First,
-    /// Another one in the place of this one, of which nothing ran.
+    /// Another one in the place of this one, of which nothing ran, or of a start by this name that
+    /// came to nothing.
     After(&'a str),
     /// One more, as a person asked for: one in each run.
     Again(&'a Token),
@@ -71,7 +72,8 @@ pub enum Started {
     As(Execution),
     /// One was made, and which one is not said.
     Unnamed,
-    /// There is no room for it now: nothing was made; the cloud's words.
+    /// There is no room for it now: nothing was made, and nothing will be with this ticket; the
+    /// cloud's words.
     Nothing(String),
 }
 
@@ -108,6 +110,13 @@ pub trait Jobs: Send + Sync + 'static {
 
     /// Adds what an execution is made of beyond its program and image, for the plan. Pure.
     fn describe(&self, _fields: &mut Fields) {}
+
+    /// Looks, while planning, for what makes it certain that an execution could not be run.
+    ///
+    /// Errors: that, in words.
+    async fn possible(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// What people call an execution: "task `0a1b`".
     fn name(&self, id: &str) -> String;
@@ -155,6 +164,10 @@ pub trait Jobs: Send + Sync + 'static {
     async fn attend(&self, _id: &str, _watch: &dyn Watch) -> Result<()> {
         Ok(())
     }
+
+    /// Notes what an execution printed that succeeded, as far as [`Jobs::attend`] was to note it
+    /// and did not come to; best effort.
+    async fn rest(&self, _id: &str, _watch: &dyn Watch) {}
 
     /// Whether the program of an execution may have begun that only [`Jobs::attend`] begins; asked
     /// right after the answer to its start, which an earlier one may have made. Where that cannot

@@ -88,13 +88,23 @@ pub trait OneOffs: Jobs {
 /// Errors: those of the start; unavailable, when there is no room for it. Where it may have been
 /// started all the same, the hint says so, whatever else went wrong.
 pub async fn start<J: OneOffs + ?Sized>(jobs: &J, key: &str, what: &str) -> Result<Execution> {
-    let ticket = jobs.ticket(key, Nth::First).await?;
-    let sent = match jobs.start(key, &ticket).await {
-        // However the second one is refused: the first may have been carried out.
-        Err(lost) if may_have_landed(lost.kind()) && jobs.repeats() => {
-            jobs.start(key, &ticket).await.map_err(|_| lost)
+    let until = jobs.clock().elapsed() + ROOM;
+    let (mut ticket, mut pause) = (jobs.ticket(key, Nth::First).await?, NO_ROOM);
+    let sent = loop {
+        let sent = match jobs.start(key, &ticket).await {
+            // However the second one is refused: the first may have been carried out.
+            Err(lost) if may_have_landed(lost.kind()) && jobs.repeats() => {
+                jobs.start(key, &ticket).await.map_err(|_| lost)
+            }
+            sent => sent,
+        };
+        if !matches!(sent, Ok(Started::Nothing(_))) || jobs.clock().elapsed() + pause > until {
+            break sent;
         }
-        sent => sent,
+        jobs.clock().pause(pause).await;
+        pause = (pause * 2).min(MOST);
+        // A ticket that came to nothing is answered with that each time.
+        ticket = jobs.ticket(key, Nth::After(&ticket)).await?;
     };
     let lost = match sent {
         Ok(Started::As(execution)) => return Ok(execution),
@@ -122,6 +132,12 @@ pub async fn start<J: OneOffs + ?Sized>(jobs: &J, key: &str, what: &str) -> Resu
         }
     }
 }
+
+/// How long a start for which there is no room is tried again, and the pause before the first time.
+const ROOM: Duration = Duration::from_secs(2 * 60);
+const NO_ROOM: Duration = Duration::from_secs(5);
+/// The longest pause after that.
+const MOST: Duration = Duration::from_secs(20);
 
 /// What is told of one of which nobody knows whether it was started, and so no name.
 const MAY_RUN: &str = "it may run all the same: look before you start it again";

@@ -334,6 +334,17 @@ impl Sandbox {
         self.control.aws.connect_agents(connect);
     }
 
+    /// Has the sessions of an ECS cluster encrypted with a KMS key.
+    pub fn encrypt_sessions(&self, cluster: &str, key: &str) {
+        self.control.aws.encrypt_sessions(cluster, key);
+    }
+
+    /// Whether messages of ECS Exec's sessions that begin from now on are lost, doubled and
+    /// reordered at times.
+    pub fn disturb_sessions(&self, disturbs: bool) {
+        self.control.aws.disturb_sessions(disturbs);
+    }
+
     /// What another process needs to reach it.
     pub fn running(&self) -> &Running {
         &self.control.running

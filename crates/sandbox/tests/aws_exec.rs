@@ -94,6 +94,7 @@ impl App {
                     url: session["streamUrl"].as_str().unwrap().to_owned(),
                     token: session["tokenValue"].as_str().unwrap().to_owned().into(),
                     headers: http::HeaderMap::new(),
+                    proxy: None,
                 };
             }
             assert_eq!(body["__type"], "TargetNotConnectedException", "{body}");
@@ -361,6 +362,65 @@ async fn a_program_whose_client_is_gone_waits_where_its_terminal_is_full() {
 }
 
 #[tokio::test]
+async fn an_agent_takes_two_sessions_and_one_more_waits_for_its_turn() {
+    let app = App::new(60.0).await;
+    let definition = app.define(json!({})).await;
+    let task = app.start(&definition).await;
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        let endpoint = app.open(&task, "sh -c 'echo begun; sleep 600'").await;
+        sessions.push(Session::open(&endpoint, sleep).await.unwrap());
+    }
+    let [one, two, third, fourth] = &mut sessions[..] else {
+        panic!("four");
+    };
+    until(one, "begun").await;
+    until(two, "begun").await;
+    let soon = Duration::from_secs(1);
+    let heard = tokio::time::timeout(soon, third.begun()).await;
+    assert!(heard.is_err(), "nobody speaks to the third");
+    one.input().send(vec![3]).await.unwrap();
+    rest(one).await;
+    until(third, "begun").await;
+    two.input().send(vec![3]).await.unwrap();
+    rest(two).await;
+    let heard = tokio::time::timeout(soon, fourth.begun()).await;
+    assert!(heard.is_err(), "nor ever to the fourth");
+    app.account.close().await;
+}
+
+/// 20 MiB of a terminal, on a wire that is good and on one that is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn much_comes_through_whole() {
+    const BYTES: usize = 20 * 1024 * 1024;
+    let app = App::new(60.0).await;
+    let definition = app.define(json!({})).await;
+    let task = app.start(&definition).await;
+    for (bytes, disturbed) in [(BYTES, false), (BYTES / 256, true)] {
+        app.account.sandbox.disturb_sessions(disturbed);
+        let rows = bytes / 8;
+        // An agent waits two seconds for acknowledgements at the end: on a machine that is busy
+        // that may be too short.
+        let command = format!("sh -c 'stty raw -echo; seq -f %07.0f {rows}; printf end; sleep 4'");
+        let endpoint = app.open(&task, &command).await;
+        let mut session = Session::open(&endpoint, sleep).await.unwrap();
+        let mut all = Vec::with_capacity(bytes);
+        while let Some(output) = session.next().await {
+            if let Output::Stdout(piece) = output {
+                all.extend_from_slice(&piece);
+            }
+        }
+        assert!(all.ends_with(b"end"));
+        assert_eq!(all.len(), rows * 8 + 3);
+        for (number, row) in all.chunks_exact(8).enumerate() {
+            let want = format!("{:07}\n", number + 1);
+            assert_eq!(row, want.as_bytes());
+        }
+    }
+    app.account.close().await;
+}
+
+#[tokio::test]
 async fn a_session_is_over_after_twenty_minutes_of_silence_and_its_command_with_it() {
     let app = App::new(600.0).await;
     let definition = app.define(json!({})).await;
@@ -405,7 +465,8 @@ async fn a_task_that_stops_takes_its_sessions_with_it() {
     until(&mut session, "begun").await;
     app.account.ok("ecs:StopTask", json!({"task": task})).await;
     rest(&mut session).await;
-    assert!(matches!(session.closed().await, Closed::Remote(_)));
+    // The agent goes with its container, and says nothing of it.
+    assert!(matches!(session.closed().await, Closed::Lost(_)));
     let stopped = |answer: &Value| {
         let status = &answer["tasks"][0]["lastStatus"];
         status == "STOPPED" && agent(answer)["lastStatus"] == "STOPPED"

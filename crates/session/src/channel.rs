@@ -52,8 +52,11 @@ pub(crate) struct Channel {
     held: VecDeque<(u32, Bytes)>,
     /// What is to go out, in order.
     pub(crate) frames: VecDeque<Bytes>,
-    /// What the user is to get, in order.
-    pub(crate) outputs: VecDeque<Output>,
+    /// What the user is to get, in order, and how many bytes that is.
+    outputs: VecDeque<Output>,
+    bytes: usize,
+    /// Whether the other side has said anything.
+    pub(crate) begun: bool,
     /// Why it is over.
     pub(crate) closed: Option<Closed>,
 }
@@ -68,6 +71,8 @@ impl Channel {
             held: VecDeque::new(),
             frames: VecDeque::new(),
             outputs: VecDeque::new(),
+            bytes: 0,
+            begun: false,
             closed: None,
         }
     }
@@ -75,6 +80,28 @@ impl Channel {
     /// Ends it; the first reason counts.
     pub(crate) fn close(&mut self, why: Closed) {
         self.closed.get_or_insert(why);
+    }
+
+    fn give(&mut self, output: Output) {
+        self.bytes += output.len();
+        self.outputs.push_back(output);
+    }
+
+    /// What the user is to get next.
+    pub(crate) fn output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front()?;
+        self.bytes -= output.len();
+        Some(output)
+    }
+
+    /// How many pieces wait for the user.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// And how many bytes.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether more of the user's input can be taken.
@@ -119,6 +146,7 @@ impl Channel {
                 return self.close(Closed::Lost(error.to_string()));
             }
         };
+        self.begun = true;
         match message.kind {
             Kind::Output => self.arrived(message, now),
             Kind::Acknowledge => {
@@ -199,8 +227,7 @@ impl Channel {
                 let complete: HandshakeComplete =
                     serde_json::from_slice(&message.payload).unwrap_or_default();
                 if !complete.customer_message.is_empty() {
-                    self.outputs
-                        .push_back(Output::Notice(complete.customer_message));
+                    self.give(Output::Notice(complete.customer_message));
                 }
             }
             payload::CHALLENGE => self.close(Closed::Encrypted(None)),
@@ -209,7 +236,7 @@ impl Channel {
                 let words = String::from_utf8_lossy(&message.payload);
                 let code = words.trim().trim_start_matches("EXIT_CODE:").trim();
                 if let Ok(code) = code.parse() {
-                    self.outputs.push_back(Output::Exit(code));
+                    self.give(Output::Exit(code));
                 }
             }
             kind => {
@@ -221,7 +248,7 @@ impl Channel {
                 if message.payload.is_empty() {
                     return;
                 }
-                self.outputs.push_back(match kind {
+                self.give(match kind {
                     payload::STDERR => Output::Stderr(message.payload),
                     _ => Output::Stdout(message.payload),
                 });
@@ -313,6 +340,9 @@ fn acknowledgement(of: &Message) -> Bytes {
         is_sequential_message: true,
     };
     let json = serde_json::to_vec(&content).unwrap_or_default();
-    let message = Message::new(Kind::Acknowledge, 0, 0, json.into());
+    let mut message = Message::new(Kind::Acknowledge, 0, 0, json.into());
+    // Of a stream that begins and ends with it, as plugin and agent have it
+    // (`SerializeClientMessageWithAcknowledgeContent`, `sendAcknowledgeMessage`).
+    message.flags = 3;
     message.pack().into()
 }

@@ -2,7 +2,14 @@
 //!
 //! [`Session::open`] takes the address and the token of its answer; [`Session::next`] gives what
 //! the program prints, [`Input`] takes what is typed. What is lost, doubled or out of order on the
-//! way is put right here. A reader that is slow slows the wire, and loses nothing.
+//! way is put right here.
+//!
+//! An agent does not slow down for who acknowledges nothing: it keeps 100,000 messages to be sent
+//! again, none of those beyond them (`AddDataToOutgoingMessageBuffer` of the agent's
+//! `datachannel.go`), and waits two seconds for acknowledgements at a session's end. So what a slow
+//! reader has not taken is acknowledged and waits here, up to 32 MiB. Of a reader who is further
+//! behind than that and those messages nothing is promised: what the gateway between the two keeps
+//! is published nowhere.
 //!
 //! ECS runs each command in a terminal: standard output and standard error come as one, line ends
 //! as `\r\n`, input is echoed, and no exit code comes at all. Whoever needs one has the command
@@ -18,11 +25,13 @@ mod contents;
 mod message;
 mod open;
 mod order;
+mod proxy;
 mod session;
 
 use bytes::Bytes;
 
 pub use open::{Endpoint, OpenError};
+pub use proxy::Proxy;
 pub use session::{Input, Session};
 
 /// What a session gives.
@@ -36,6 +45,16 @@ pub enum Output {
     Exit(i32),
     /// What the account's preferences have for people who open a session.
     Notice(String),
+}
+
+impl Output {
+    /// How many bytes of the program's it has.
+    fn len(&self) -> usize {
+        match self {
+            Self::Stdout(bytes) | Self::Stderr(bytes) => bytes.len(),
+            Self::Exit(_) | Self::Notice(_) => 0,
+        }
+    }
 }
 
 impl std::fmt::Debug for Output {

@@ -17,8 +17,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message as Frame};
 use uuid::Uuid;
 
-use crate::Session;
 use crate::contents::{Open, VERSION};
+use crate::{Proxy, Session};
 
 /// How long one try may take.
 const TRY: Duration = Duration::from_secs(15);
@@ -36,6 +36,8 @@ pub struct Endpoint {
     pub token: SecretString,
     /// Added to the request for the websocket: its signature.
     pub headers: HeaderMap,
+    /// By which proxy it is reached.
+    pub proxy: Option<Proxy>,
 }
 
 /// Why a session could not be opened. None of them holds the token.
@@ -58,6 +60,16 @@ pub enum OpenError {
         /// The host and port.
         host: String,
         /// Why.
+        source: std::io::Error,
+    },
+    /// The proxy before it makes no tunnel.
+    #[error("the proxy {proxy} lets nobody through to {host}")]
+    Proxy {
+        /// The proxy's host and port.
+        proxy: String,
+        /// The host and port.
+        host: String,
+        /// Its answer.
         source: std::io::Error,
     },
     /// It answered, and did not open.
@@ -114,7 +126,8 @@ impl Session {
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
         };
-        let stream = place.connect(pause).await?;
+        let proxy = endpoint.proxy.as_ref();
+        let stream = place.connect(proxy, pause).await?;
         match secure {
             true => {
                 let stream = place.encrypt(stream).await?;
@@ -124,6 +137,13 @@ impl Session {
         }
     }
 }
+
+/// A connection, direct or by a proxy.
+trait Carries: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Carries for T {}
+
+type Stream = Box<dyn Carries>;
 
 struct Place {
     host: String,
@@ -135,14 +155,14 @@ impl Place {
         format!("{}:{}", self.host, self.port)
     }
 
-    async fn connect<P, F>(&self, pause: P) -> Result<TcpStream, OpenError>
+    async fn connect<P, F>(&self, proxy: Option<&Proxy>, pause: P) -> Result<Stream, OpenError>
     where
         P: Fn(Duration) -> F,
         F: Future<Output = ()>,
     {
         let mut next = PAUSE;
         for _ in 1..TRIES {
-            match self.try_to_connect().await {
+            match self.try_to_connect(proxy).await {
                 Err(error) if error.passes() => {
                     pause(next).await;
                     next *= 2;
@@ -150,10 +170,41 @@ impl Place {
                 done => return done,
             }
         }
-        self.try_to_connect().await
+        self.try_to_connect(proxy).await
     }
 
-    async fn try_to_connect(&self) -> Result<TcpStream, OpenError> {
+    async fn try_to_connect(&self, proxy: Option<&Proxy>) -> Result<Stream, OpenError> {
+        let Some(proxy) = proxy else {
+            return Ok(Box::new(self.dial().await?));
+        };
+        let first = Self {
+            host: proxy.host.clone(),
+            port: proxy.port,
+        };
+        let failed = |source| OpenError::Proxy {
+            proxy: proxy.name(),
+            host: self.name(),
+            source,
+        };
+        let mut stream: Stream = match proxy.scheme.as_str() {
+            "http" => Box::new(first.dial().await?),
+            "https" => Box::new(first.encrypt(first.dial().await?).await?),
+            other => {
+                let why =
+                    format!("a proxy of the kind `{other}` is not supported, but http and https");
+                return Err(failed(std::io::Error::other(why)));
+            }
+        };
+        let place = (self.host.as_str(), self.port);
+        let answer = in_time(proxy.tunnel(&mut stream, place)).await;
+        match answer {
+            Ok(Ok(())) => Ok(stream),
+            Ok(Err(answer)) => Err(failed(std::io::Error::other(answer))),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn dial(&self) -> Result<TcpStream, OpenError> {
         let connecting = TcpStream::connect((self.host.as_str(), self.port));
         let stream = in_time(connecting).await;
         let stream = stream.map_err(|source| OpenError::Unreachable {
@@ -165,10 +216,10 @@ impl Place {
         Ok(stream)
     }
 
-    async fn encrypt(
-        &self,
-        stream: TcpStream,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, OpenError> {
+    async fn encrypt<T>(&self, stream: T) -> Result<tokio_rustls::client::TlsStream<T>, OpenError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
         let failed = |source| OpenError::Tls {
             host: self.name(),
             source,

@@ -13,9 +13,12 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use crate::channel::Channel;
 use crate::{Closed, Gone, Output};
 
-/// Pieces of output that wait for the reader. While they are not taken, nothing more is read from
-/// the wire.
+/// Pieces of output that wait for the reader, beside the bytes of [`SPILL`].
 const WAITING: usize = 64;
+/// So many bytes are read and acknowledged before a reader who is slow has taken any: an agent
+/// keeps only so much (see the crate's words). Beyond, nothing more is read from the wire. The
+/// number is ours.
+const SPILL: usize = 32 * 1024 * 1024;
 /// Frames that wait for the wire, and how many may wait for those before nothing more is read.
 const OUTBOUND: usize = 256;
 const BEFORE_THOSE: usize = 1_024;
@@ -40,6 +43,7 @@ enum Command {
 pub struct Session {
     outputs: mpsc::Receiver<Output>,
     input: Input,
+    begun: watch::Receiver<bool>,
     closed: watch::Receiver<Option<Closed>>,
 }
 
@@ -58,21 +62,34 @@ impl Session {
         let (given, outputs) = mpsc::channel(WAITING);
         let (commands, taken) = mpsc::channel(WAITING);
         let (ended, closed) = watch::channel(None);
+        let (begins, begun) = watch::channel(false);
         tokio::spawn(async move {
-            let why = carry(socket, given, taken).await;
+            let why = carry(socket, given, taken, begins).await;
             ended.send_replace(Some(why));
         });
         Self {
             outputs,
             input: Input { commands },
+            begun,
             closed,
         }
     }
 
     /// What comes next. `None` once the session is over and everything has been given; then
-    /// [`Session::closed`] says why. What is not taken here is not read from the wire.
+    /// [`Session::closed`] says why. Much of what is not taken here waits; then nothing more is
+    /// read from the wire.
     pub async fn next(&mut self) -> Option<Output> {
         self.outputs.recv().await
+    }
+
+    /// Waits until the other side has said anything at all, or it is over. An agent that has as
+    /// many sessions as it takes says nothing for as long as that is so.
+    pub fn begun(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut begun = self.begun.clone();
+        async move {
+            // It is over.
+            let _ = begun.wait_for(|begun| *begun).await;
+        }
     }
 
     /// Where its input goes.
@@ -98,8 +115,7 @@ impl Input {
         self.say(Command::Input(bytes.into())).await
     }
 
-    /// Says how large the terminal is. The same size again changes nothing, and keeps the session
-    /// from being idle.
+    /// Says how large the terminal is.
     ///
     /// Errors: the session is over.
     pub async fn resize(&self, cols: u32, rows: u32) -> Result<(), Gone> {
@@ -123,6 +139,7 @@ async fn carry<T>(
     socket: WebSocketStream<T>,
     outputs: mpsc::Sender<Output>,
     mut commands: mpsc::Receiver<Command>,
+    begins: watch::Sender<bool>,
 ) -> Closed
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -145,15 +162,15 @@ where
     let mut ping = tokio::time::interval_at(heard + PING, PING);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let why = loop {
-        let nothing_waits = channel.outputs.is_empty();
+        let nothing_waits = channel.waiting() == 0;
         if let (true, Some(why)) = (nothing_waits, channel.closed.clone()) {
             break why;
         }
         let due = channel.due();
-        let reads = nothing_waits && channel.frames.len() < BEFORE_THOSE;
+        let reads = channel.waiting_bytes() < SPILL && channel.frames.len() < BEFORE_THOSE;
         tokio::select! {
             room = outputs.reserve(), if !nothing_waits => {
-                match (room, channel.outputs.pop_front()) {
+                match (room, channel.output()) {
                     (Ok(room), Some(output)) => room.send(output),
                     (Ok(_), None) => {}
                     (Err(_), _) => break Closed::Local,
@@ -169,10 +186,21 @@ where
             frame = frames.next(), if reads => {
                 heard = Instant::now();
                 match frame {
-                    Some(Ok(Frame::Binary(bytes))) => channel.receive(&bytes, heard),
+                    Some(Ok(Frame::Binary(bytes))) => {
+                        channel.receive(&bytes, heard);
+                        begins.send_if_modified(|begun| {
+                            channel.begun && !std::mem::replace(begun, channel.begun)
+                        });
+                    }
+                    // The end of a session is a message of its own; without it, this is the end of
+                    // the connection alone.
                     Some(Ok(Frame::Close(frame))) => {
                         let words = frame.map(|frame| frame.reason.as_str().trim().to_owned());
-                        channel.close(Closed::Remote(words.filter(|words| !words.is_empty())));
+                        let words = words.filter(|words| !words.is_empty());
+                        channel.close(Closed::Lost(match words {
+                            Some(words) => format!("the connection was closed: {words}"),
+                            None => "the connection was closed".to_owned(),
+                        }));
                     }
                     // Pings are answered below this.
                     Some(Ok(Frame::Text(_) | Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => {}

@@ -34,6 +34,7 @@ async fn the_token_goes_first_and_nowhere_else() {
         url: "http://127.0.0.1:1/".into(),
         token: "the-token".to_owned().into(),
         headers: http::HeaderMap::new(),
+        proxy: None,
     };
     assert!(!format!("{endpoint:?}").contains("the-token"));
     let error = Session::open(&endpoint, never).await.err().unwrap();
@@ -50,6 +51,7 @@ async fn an_address_that_does_not_answer_is_tried_again_with_the_pauses_that_are
         url: format!("ws://{address}/v1/data-channel/one"),
         token: "the-token".to_owned().into(),
         headers: http::HeaderMap::new(),
+        proxy: None,
     };
     let paused = Mutex::new(Vec::new());
     let pause = |time: Duration| {

@@ -50,6 +50,8 @@ pub(crate) const SERVICES: &[&str] = &[
     "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/APP-ENV-*",
 ];
 pub(crate) const TASKS: &[&str] = &["arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/*"];
+/// The cluster in which tasks are, whoever made it.
+pub(crate) const CLUSTER_OF_TASKS: &[&str] = &["arn:aws:ecs:REGION:ACCOUNT:cluster/CLUSTER"];
 /// "Resource": tasks and their cluster (Amazon ECS Developer Guide, "Using IAM policies to limit
 /// access to ECS Exec"); a service's tasks do not carry our tag.
 pub(crate) const TASKS_OF_CLUSTER: &[&str] = &[

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use deployer_core::permissions::Feature;
 
 use super::places::{
-    ANYTHING, APP_RUNNER_LOGS, APP_RUNNER_SERVICES, BUCKET, DEFINITIONS, IN_CLUSTER, LEDGER,
-    LOG_GROUPS, MARKED, REPOSITORIES, SERVICES, SESSIONS, SHARED_SECRETS, TASKS, TASKS_OF_CLUSTER,
+    ANYTHING, APP_RUNNER_LOGS, APP_RUNNER_SERVICES, BUCKET, CLUSTER_OF_TASKS, DEFINITIONS,
+    IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED, REPOSITORIES, SERVICES, SESSIONS, SHARED_SECRETS,
+    TASKS, TASKS_OF_CLUSTER,
 };
 use super::{Access, Grant, Need, PASS_ROLES, given, grant};
 use crate::dns;
@@ -191,7 +192,8 @@ const OTHERS: &[Need] = &[
         noun: "command in a task that runs",
         access: Access {
             feature: Feature::Commands,
-            read: &[],
+            // Whether its sessions are encrypted, which cannot be read here.
+            read: &[grant(&["ecs:DescribeClusters"], CLUSTER_OF_TASKS)],
             // Who opens a session signs for the second one, as AWS's policy for end users of
             // Session Manager has it ("Sample IAM policies for Session Manager", AWS Systems
             // Manager User Guide). That sessions of ECS ask for it is likely, not proven.

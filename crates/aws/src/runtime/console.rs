@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_ecs::types::{DesiredStatus, Task};
+use aws_sdk_ecs::types::Task;
 use deployer_core::capability::{Console, Keyboard, Over, Shown};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::spec::ServiceSpec;
@@ -11,9 +11,8 @@ use deployer_session::{Closed, Input, Output, Session};
 
 use super::lookup::describe;
 use super::task_definition::WithTags;
-use super::{Names, autopsy, exec, service_calls};
+use super::{Names, autopsy, exec, service_calls, sessions, tasks};
 use crate::client::Clients;
-use crate::error::Told as _;
 
 /// See [`deployer_core::capability::Services::console`].
 pub(super) async fn open(
@@ -26,7 +25,8 @@ pub(super) async fn open(
     let service = describe(clients, &names.service, WithTags::No).await?;
     let service = service.ok_or_else(|| service_calls::absent(&names.service))?;
     let serving = service.task_definition().unwrap_or_default();
-    let tasks = running(clients, &names).await?;
+    let mut tasks = tasks::of_service(clients, &names.service).await?;
+    tasks.retain(|task| task.last_status() == Some("RUNNING"));
     let task = chosen(&tasks, instance, serving).ok_or_else(|| {
         let running = tasks.iter().filter_map(Task::task_arn);
         let running: Vec<&str> = running.map(autopsy::task_id).collect();
@@ -57,9 +57,34 @@ pub(super) async fn open(
         };
         return Err(Error::new(ErrorKind::Rejected, message).hint(hint));
     }
-    let begun = exec::begin(clients, (arn, &names.container), command).await?;
+    let container = container(task, &names.container)?;
+    sessions::must_be_plain(clients, "run it with `deployer run SERVICE -- COMMAND`").await?;
+    let begun = exec::begin(clients, (arn, container), command).await?;
     let session = begun.open(clients).await?;
     Ok(Box::new(InTask { place, session }))
+}
+
+/// The container of a task that the manifest names, or the only one: another hand may have chosen
+/// its name.
+///
+/// Errors: not found, when it has several others.
+fn container<'a>(task: &'a Task, named: &'a str) -> Result<&'a str> {
+    let there = task.containers().iter().filter_map(|it| it.name());
+    let there: Vec<&str> = there.collect();
+    match there.as_slice() {
+        [only] => Ok(only),
+        // Of a task that is said to have none, ECS knows better.
+        [] => Ok(named),
+        several if several.contains(&named) => Ok(named),
+        several => {
+            let id = autopsy::task_id(task.task_arn().unwrap_or_default());
+            let message = format!("task `{id}` has no container `{named}`");
+            Err(Error::new(ErrorKind::NotFound, message).hint(format!(
+                "name the app's one, `container` in `[targets.aws.services.NAME]`: it has {}",
+                several.join(", ")
+            )))
+        }
+    }
 }
 
 /// App Runner has no call for it (the actions of AWS App Runner API Reference).
@@ -67,27 +92,6 @@ pub(super) fn none_on_app_runner(key: &str) -> Error {
     Error::new(ErrorKind::Rejected, "App Runner's instances take no commands").hint(format!(
         "`deployer run {key} -- COMMAND` runs one in a task of its own, with the same image, variables and secrets"
     ))
-}
-
-async fn running(clients: &Clients, names: &Names) -> Result<Vec<Task>> {
-    let what = || {
-        let name = &names.service;
-        format!("look for the tasks of service `{name}` (ecs:ListTasks, ecs:DescribeTasks)")
-    };
-    let list = clients.ecs.list_tasks();
-    let list = list.cluster(&clients.cluster.0);
-    let list = list.service_name(&names.service);
-    let listed = list.desired_status(DesiredStatus::Running).send().await;
-    let arns = listed.told(what)?.task_arns.unwrap_or_default();
-    if arns.is_empty() {
-        return Ok(Vec::new());
-    }
-    let call = clients.ecs.describe_tasks();
-    let call = call.cluster(&clients.cluster.0);
-    let described = call.set_tasks(Some(arns)).send().await.told(what)?;
-    let mut tasks = described.tasks.unwrap_or_default();
-    tasks.retain(|task| task.last_status() == Some("RUNNING"));
-    Ok(tasks)
 }
 
 /// The task whose id begins so; else the newest one of the revision that is to serve, else the
@@ -137,6 +141,7 @@ impl Console for InTask {
     async fn over(self: Box<Self>) -> Over {
         match self.session.closed().await {
             Closed::Remote(words) => Over::Ended(words),
+            // Where the cluster could not be asked.
             closed @ Closed::Encrypted(_) => Over::Ended(Some(closed.to_string())),
             closed @ (Closed::Local | Closed::Lost(_)) => Over::Lost(closed.to_string()),
         }
@@ -157,6 +162,7 @@ impl Keyboard for Keys {
 #[cfg(test)]
 mod tests {
     use aws_sdk_ecs::primitives::DateTime;
+    use aws_sdk_ecs::types::Container;
 
     use super::*;
 
@@ -166,6 +172,21 @@ mod tests {
             .task_definition_arn(definition)
             .created_at(DateTime::from_secs(made))
             .build()
+    }
+
+    #[test]
+    fn the_only_container_is_meant_whatever_it_is_called() {
+        let of = |names: &[&str]| {
+            let names = names.iter();
+            let containers = names.map(|name| Container::builder().name(*name).build());
+            let task = Task::builder().set_containers(Some(containers.collect()));
+            task.task_arn("arn:aws:ecs:r:1:task/default/0a1b").build()
+        };
+        let found = |task: &Task| container(task, "idp").map(str::to_owned);
+        assert_eq!(found(&of(&["web"])).unwrap(), "web");
+        assert_eq!(found(&of(&["web", "idp"])).unwrap(), "idp");
+        let error = found(&of(&["web", "agent"])).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("web, agent"));
     }
 
     #[test]

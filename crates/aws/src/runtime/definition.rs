@@ -10,13 +10,15 @@ use deployer_core::capability::{ImageRef, SecretVersion};
 use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldValue, Fields};
 use deployer_core::graph::Value;
-use deployer_core::spec::{Architecture, Inject, MigrateSpec, MilliCpu, SecretUse, ServiceSpec};
+use deployer_core::spec::{
+    Architecture, Inject, MigrateBy, MigrateSpec, MilliCpu, SecretUse, ServiceSpec,
+};
 
 use super::definition_read::{
     Health, container_of, describe_health, env_of, joined, platform_text, secret_of, set_list,
     short,
 };
-use super::{Names, kept};
+use super::{Names, kept, once, sessions};
 use crate::client::Clients;
 use crate::ground::{Roles, TaskRole};
 use crate::secret_store::CURRENT;
@@ -31,6 +33,17 @@ pub(crate) enum Pins {
     Inputs(BTreeMap<String, Value<SecretVersion>>),
     /// From what the service runs, by variable: nothing about secrets changes.
     Running(BTreeMap<String, String>),
+}
+
+/// Who runs commands in its tasks, by ECS Exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Commands {
+    /// Nobody, or nobody says.
+    Untold,
+    /// People, as the manifest says.
+    OfPeople,
+    /// A migration needs it.
+    OfMigration,
 }
 
 /// What a task definition is to say.
@@ -56,6 +69,9 @@ pub(crate) struct Blueprint {
     /// What the manifest is silent about of a service that is adopted: it is taken from what is
     /// there.
     pub(super) unsaid: BTreeSet<String>,
+    /// Whether it is for a program that runs once.
+    pub(super) once: bool,
+    pub(super) commands: Commands,
 }
 
 /// The one that no key of a service says: the role of the app itself is the target's.
@@ -133,6 +149,8 @@ impl Blueprint {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
             base: None,
+            once: false,
+            commands: Commands::Untold,
             unsaid: match (service.adopt, &roles.task) {
                 (true, None) => [&service.unsaid, &BTreeSet::from([TASK_ROLE.to_owned()])]
                     .into_iter()
@@ -145,20 +163,32 @@ impl Blueprint {
         }
     }
 
-    /// The same, running another program: of a migration, which takes nothing from what the service
-    /// runs.
+    /// The same of a service, whose tasks are to take commands or not.
+    pub(super) fn for_people(mut self, enabled: Option<bool>) -> Self {
+        if enabled == Some(true) {
+            self.commands = Commands::OfPeople;
+        }
+        self
+    }
+
+    /// The same, running another program once: of a migration, which takes no program from what the
+    /// service runs.
     pub(super) fn running(mut self, migrate: &MigrateSpec) -> Self {
         self.entrypoint.clone_from(&migrate.entrypoint);
         self.command.clone_from(&migrate.command);
         self.unsaid.remove("entrypoint");
         self.unsaid.remove("command");
+        self.once = true;
+        if migrate.by == MigrateBy::Exec {
+            self.commands = Commands::OfMigration;
+        }
         self
     }
 
     /// From now on, what this says beyond the manifest is carried over.
     ///
     /// Errors: input, when it has several containers and none of ours: which one is meant cannot be
-    /// told.
+    /// told; and when commands are to be run in what takes none.
     pub(super) fn build_on(&mut self, base: &TaskDefinition) -> Result<()> {
         let containers = base.container_definitions();
         if container_of(base, &self.container).is_none() && !containers.is_empty() {
@@ -174,7 +204,24 @@ impl Blueprint {
         }
         self.base = Some(Box::new(base.clone()));
         self.keep_unsaid();
-        Ok(())
+        match (self.commands, self.takes_none()) {
+            (Commands::OfMigration, Some(why)) => {
+                let message = format!("a migration by exec cannot be begun: {why}");
+                Err(Error::input(message).hint("use `mode = \"job\"`"))
+            }
+            (Commands::OfMigration | Commands::OfPeople | Commands::Untold, _) => Ok(()),
+        }
+    }
+
+    /// Why its tasks take no commands, for what is carried over; in words.
+    pub(super) fn takes_none(&self) -> Option<String> {
+        let container = self.base_container()?;
+        sessions::cannot_be_written(container).then(|| {
+            format!(
+                "the root file system of container `{}` is read-only, and ECS Exec needs to write there",
+                self.container
+            )
+        })
     }
 
     /// What the manifest is silent about is as it is there.
@@ -267,6 +314,9 @@ impl Blueprint {
             container.name = Some(self.container.clone());
             container.memory = self.container_memory();
             container.port_mappings = Some(self.port_mappings());
+            if self.once {
+                once::put_right(container);
+            }
         }
         Some(carried)
     }

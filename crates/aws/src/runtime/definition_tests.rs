@@ -63,6 +63,8 @@ fn blueprint() -> Blueprint {
         logs: BTreeMap::from([("awslogs-group".into(), "/ecs/idp".into())]),
         base: None,
         unsaid: BTreeSet::new(),
+        once: false,
+        commands: Commands::Untold,
     }
 }
 

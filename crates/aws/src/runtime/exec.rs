@@ -1,14 +1,16 @@
 //! ECS Exec: runs a command in a container that runs, and opens the session that it has there.
 
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::ProvideCredentials as _;
-use aws_sdk_ecs::types::Task;
+use aws_sdk_ecs::types::{ManagedAgentName, Task};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::wait::{Look, Pace, poll};
-use deployer_session::{Endpoint, OpenError, Session};
+use deployer_session::{Endpoint, OpenError, Proxy, Session};
+use futures::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
@@ -29,9 +31,21 @@ const NOT_YET: [&str; 2] = [
 
 /// What keeps an agent from its service, as the vendor's own checker looks for it
 /// (github.com/aws-containers/amazon-ecs-exec-checker).
-pub(super) const CAUSES: &str = "three things keep the agent in a task from its service: a `task_role` that does not allow \
+pub(super) const CAUSES: &str = "four things keep the agent in a task from its service: a `task_role` that does not allow \
      ssmmessages:CreateControlChannel, CreateDataChannel, OpenControlChannel and OpenDataChannel; a subnet without a way out \
-     (NAT, or an interface endpoint for ssmmessages); AWS credentials among the container's own variables";
+     (NAT, or an interface endpoint for ssmmessages); AWS credentials among the container's own variables; a root file \
+     system that is read-only (`readonlyRootFilesystem`); and none takes commands in a container that ECS started again";
+
+/// What ends a session that an agent has begun, before anything of the command's is seen: where its
+/// transcript is to go to, and with which key (Amazon ECS Developer Guide, "Monitor Amazon ECS
+/// containers with ECS Exec": "Logging using Amazon S3 or CloudWatch Logs").
+pub(super) const OF_SESSIONS: &str = "look at the cluster's `executeCommandConfiguration`: where it has sessions logged or encrypted, \
+     the `task_role` needs logs:CreateLogStream, logs:DescribeLogStreams and logs:PutLogEvents on that log group, \
+     s3:PutObject and s3:GetEncryptionConfiguration on that bucket, kms:Decrypt on that key";
+
+/// How long the other side of a session may say nothing at all before its agent is taken for one
+/// that has not begun it. Ours.
+const SILENT: Duration = Duration::from_secs(30);
 
 /// What a session's websocket is opened with by who signs for it.
 const OPENS: &str = "ssmmessages:OpenDataChannel";
@@ -65,9 +79,13 @@ pub(super) async fn begin(
         let call = call.cluster(&clients.cluster.0).task(task);
         let call = call.container(container).interactive(true);
         match call.command(&words_of_command).send().await {
-            Ok(answer) => Ok(Look::Found(answer)),
+            Ok(answer) => Ok(Look::Found(Ok(answer))),
             Err(error) if NOT_YET.iter().any(|it| words(&error).contains(it)) => {
-                Ok(Look::NotYet(words(&error).to_owned()))
+                let why = words(&error).to_owned();
+                Ok(match gone(clients, task, container).await {
+                    Some(reason) => Look::Found(Err(reason)),
+                    None => Look::NotYet(why),
+                })
             }
             Err(error) => Err(failure(&error, &format!("run a command in task `{name}`"))),
         }
@@ -83,17 +101,35 @@ pub(super) async fn begin(
         }
         _ => error,
     })?;
+    let answer = answer.map_err(|reason| {
+        let message = format!("{what} has stopped");
+        Error::new(ErrorKind::Rejected, message)
+            .because(reason)
+            .hint(CAUSES)
+    })?;
     let session = answer.session;
     let session = session.and_then(|session| Some((session.stream_url?, session.token_value?)));
     let name = name.to_owned();
     Ok(Begun { name, session })
 }
 
+/// Why the agent of a container takes no commands any more, where it has stopped (`managedAgents`
+/// of DescribeTasks). `None` while it may yet come, and where that cannot be seen.
+async fn gone(clients: &Clients, id: &str, container: &str) -> Option<String> {
+    let found = task(clients, id).await.ok()??;
+    let mut containers = found.containers().iter();
+    let ours = containers.find(|it| it.name() == Some(container))?;
+    let mut agents = ours.managed_agents().iter();
+    let agent = agents.find(|it| it.name() == Some(&ManagedAgentName::ExecuteCommandAgent))?;
+    let reason = agent.reason().unwrap_or("ECS says no reason");
+    (agent.last_status() == Some("STOPPED")).then(|| reason.to_owned())
+}
+
 impl Begun {
     /// Opens its session, once.
     ///
-    /// Errors: denied, rejected or unavailable, when it is not to be had; the command runs all the
-    /// same.
+    /// Errors: denied, rejected or unavailable, when it is not to be had, or its agent does not
+    /// begin it; the command runs all the same, or may do so later.
     pub(super) async fn open(self, clients: &Clients) -> Result<Session> {
         let name = self.name;
         let (url, token) = self.session.ok_or_else(|| {
@@ -102,13 +138,30 @@ impl Begun {
         })?;
         let endpoint = Endpoint {
             headers: signature(clients, &url).await?,
+            proxy: Proxy::from_env(&url),
             url,
             token: token.into(),
         };
         let clock = clients.clock();
         let opened = Session::open(&endpoint, |pause| clock.pause(pause)).await;
-        opened.map_err(|error| unopened(&name, error))
+        let session = opened.map_err(|error| unopened(&name, error))?;
+        match select(pin!(session.begun()), clock.pause(SILENT)).await {
+            Either::Left(_) => Ok(session),
+            Either::Right(_) => Err(unbegun(&name)),
+        }
     }
+}
+
+/// "SessionWorkersLimit" of the configuration that Amazon ECS gives the agent of a container is two
+/// (`defaultSessionLimit` of github.com/aws/amazon-ecs-agent), and ExecuteCommand takes more.
+fn unbegun(name: &str) -> Error {
+    let seconds = SILENT.as_secs();
+    let message = format!("the agent of task `{name}` has begun no session for {seconds} s");
+    Error::new(ErrorKind::Unavailable, message)
+        .because("it takes two sessions of a container at a time")
+        .hint(
+            "end one of those, or wait: one that nobody uses ends after 20 minutes, and what was asked for may run then",
+        )
 }
 
 fn unopened(name: &str, error: OpenError) -> Error {
@@ -120,6 +173,11 @@ fn unopened(name: &str, error: OpenError) -> Error {
             format!("allow {OPENS} on arn:aws:ssm:REGION:ACCOUNT:session/ecs-execute-command-*"),
         ),
         OpenError::Unreachable { .. } => (ErrorKind::Unavailable, REACH.to_owned()),
+        OpenError::Proxy { .. } => (
+            ErrorKind::Rejected,
+            "let the proxy of HTTPS_PROXY make tunnels (CONNECT) to ssmmessages.REGION.amazonaws.com, or except that in NO_PROXY"
+                .to_owned(),
+        ),
         OpenError::Address(_) | OpenError::Tls { .. } | OpenError::Refused { .. } => {
             (ErrorKind::Rejected, REACH.to_owned())
         }

@@ -5,7 +5,7 @@
 //! service's has a task definition of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,10 +27,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::definition_read::container_of;
 use super::refusals::{self, NO_ROOM, PASSING, SETTLING};
-use super::task_definition::{TaskDefinition, family_of, short};
-use super::waiting::{self, Awaited};
-use super::{Names, autopsy, exec};
+use super::task_definition::{TaskDefinition, describe_revision, family_of, short};
+use super::tasks::AT_ONCE;
+use super::waiting::{self, Awaited, INSTEAD};
+use super::{Names, autopsy, exec, once, sessions};
 use crate::client::Clients;
 use crate::error::{Told, failure, words};
 use crate::ground::{ClusterName, Network};
@@ -42,9 +44,8 @@ use crate::tags::Tags;
 /// (DescribeTasks, ListTasks). A task may end at once; some minutes are left to the difference of
 /// clocks.
 const MEMORY: Duration = Duration::from_secs(55 * 60);
-/// The most tasks that DescribeTasks takes in one call.
-const AT_ONCE: usize = 100;
-
+/// What a task takes beside the time of its program, at most, by clocks that differ.
+const BESIDES: Duration = Duration::from_secs(60 * 60);
 /// Where an execution's program stands.
 #[derive(Clone)]
 pub(super) enum Program {
@@ -180,6 +181,26 @@ impl Tasks {
         }
     }
 
+    /// Refuses a program that the service's own definition would run more than once.
+    async fn refuse_twice(&self, definition: &Revision) -> Result<()> {
+        match &self.program {
+            Program::Override(_) if self.own.is_none() => {}
+            Program::Override(_) | Program::OfDefinition | Program::Awaited(_) => return Ok(()),
+        }
+        let there = describe_revision(&self.clients, &definition.0).await?;
+        let container = container_of(&there, &self.names.container);
+        let Some(obstacle) = container.and_then(once::obstacle) else {
+            return Ok(());
+        };
+        let task = self.one_off();
+        let message = format!("{task} would not be run once as {}", short(&definition.0));
+        Err(Error::new(ErrorKind::Rejected, message)
+            .because(obstacle)
+            .hint(
+                "with an `entrypoint` of its own in `[services.NAME.migrate]` it has a task definition of its own, without that",
+            ))
+    }
+
     /// The call itself. The outer error is ours, the inner one is ECS's.
     async fn try_to_start(
         &self,
@@ -236,6 +257,13 @@ impl Jobs for Tasks {
         fields.set_value("task_definition", definition);
     }
 
+    async fn possible(&self) -> Result<()> {
+        match &self.program {
+            Program::Override(_) | Program::OfDefinition => Ok(()),
+            Program::Awaited(_) => sessions::must_be_plain(&self.clients, INSTEAD).await,
+        }
+    }
+
     fn name(&self, id: &str) -> String {
         format!("task `{}`", autopsy::task_id(id))
     }
@@ -270,6 +298,7 @@ impl Jobs for Tasks {
             own.definition.make_ready().await?;
         }
         let definition = self.definition.settled()?;
+        self.refuse_twice(&definition).await?;
         let ticket = Ticket {
             token: token(key, &definition, nth),
             family: family_of(&definition.0).to_owned(),
@@ -285,29 +314,16 @@ impl Jobs for Tasks {
         let start = (key, ticket.token);
         let definition = self.definition.settled()?.0;
         let what = format!("the start of {}", self.one_off());
-        let full = Mutex::new(None);
         let pace = Pace::until(SETTLING);
         let answer = poll(self.clock(), pace, &what, || async {
             match self.try_to_start(start, &definition).await? {
                 Err(error) if PASSING.iter().any(|it| words(&error).contains(it)) => {
                     Ok(Look::NotYet(words(&error).to_owned()))
                 }
-                Ok(answer) if has_no_room(&answer) => {
-                    let why = reasons(&answer);
-                    *full.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-                    Ok(Look::NotYet(why))
-                }
                 answer => Ok(Look::Found(answer)),
             }
         })
-        .await;
-        let full = full.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let answer = match (answer, full) {
-            (Err(error), Some(why)) if error.kind() == ErrorKind::TimedOut => {
-                return Ok(Started::Nothing(why));
-            }
-            (answer, _) => answer?,
-        };
+        .await?;
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -325,6 +341,9 @@ impl Jobs for Tasks {
         };
         if let Some(task) = answer.tasks().first() {
             return Ok(Started::As(self.execution(task)));
+        }
+        if has_no_room(&answer) {
+            return Ok(Started::Nothing(reasons(&answer)));
         }
         let message = format!(
             "cannot start {} as {}: {}",
@@ -364,6 +383,17 @@ impl Jobs for Tasks {
             Program::Awaited(awaited) => {
                 let at = (id, self.names.container.as_str());
                 awaited.attend(&self.clients, at, watch).await
+            }
+        }
+    }
+
+    async fn rest(&self, id: &str, watch: &dyn Watch) {
+        match &self.program {
+            Program::Override(_) | Program::OfDefinition => {}
+            Program::Awaited(awaited) => {
+                let (clients, names) = (&self.clients, &self.names);
+                let since = clients.clock().now() - (self.timeout + BESIDES);
+                awaited.rest(clients, (names, id), since, watch).await;
             }
         }
     }
@@ -503,98 +533,5 @@ fn token(key: &str, definition: &Revision, nth: Nth<'_>) -> Uuid {
 }
 
 #[cfg(test)]
-mod tests {
-    use aws_sdk_ecs::primitives::DateTime;
-    use aws_sdk_ecs::types::Container;
-    use deployer_core::node::Token;
-
-    use super::*;
-
-    const KEY: &str = "00112233445566778899aabbccddeeff";
-
-    fn task(exit_code: Option<i32>, reason: Option<&str>) -> Task {
-        let container = Container::builder()
-            .name("idp")
-            .set_exit_code(exit_code)
-            .set_reason(reason.map(str::to_owned))
-            .build();
-        Task::builder()
-            .containers(container)
-            .last_status(STOPPED)
-            .stop_code(TaskStopCode::EssentialContainerExited)
-            .stopped_reason("Essential container in task exited")
-            .build()
-    }
-
-    #[test]
-    fn only_exit_code_zero_is_success() {
-        assert_eq!(outcome(&task(Some(0), None), "idp"), Ok(()));
-        let why = outcome(&task(Some(3), None), "idp").unwrap_err();
-        assert!(
-            why.starts_with("exit code 3, EssentialContainerExited"),
-            "{why}"
-        );
-        let why = outcome(&task(None, Some("CannotPullContainerError")), "idp").unwrap_err();
-        assert!(
-            why.contains("never ran") && why.contains("CannotPull"),
-            "{why}"
-        );
-        assert!(outcome(&task(Some(0), None), "other").is_err());
-        let mut stopped = task(Some(0), None);
-        stopped.stop_code = Some(TaskStopCode::UserInitiated);
-        let why = outcome(&stopped, "idp").unwrap_err();
-        assert!(why.contains("UserInitiated"), "{why}");
-    }
-
-    #[test]
-    fn only_a_task_that_failed_to_start_and_left_no_trace_of_running_never_ran() {
-        let never_ran = |task: &Task| matches!(state(task, "idp"), State::Over(End::NeverRan(_)));
-        let mut failed = task(None, Some("CannotPullContainerError"));
-        failed.stop_code = Some(TaskStopCode::TaskFailedToStart);
-        assert!(never_ran(&failed));
-        // Another container kept the task from running; ours had begun.
-        let mut killed = task(Some(137), None);
-        killed.stop_code = Some(TaskStopCode::TaskFailedToStart);
-        assert!(!never_ran(&killed));
-        failed.started_at = Some(DateTime::from_secs(1));
-        assert!(!never_ran(&failed), "it was running");
-        assert!(!never_ran(&task(None, None)), "no word of the start");
-    }
-
-    #[test]
-    fn a_task_that_has_not_stopped_has_not_ended_whatever_its_containers_say() {
-        let mut ending = task(Some(0), None);
-        ending.last_status = Some("DEPROVISIONING".into());
-        let state = state(&ending, "idp");
-        assert_eq!(state, State::Running("DEPROVISIONING".into()));
-    }
-
-    #[test]
-    fn a_key_gives_the_same_token_each_time_and_a_retry_or_another_revision_another_one() {
-        let revision = |number| Revision(format!("arn:aws:ecs:r:1:task-definition/idp:{number}"));
-        let first = |number| token(KEY, &revision(number), Nth::First);
-        assert_eq!(first(1), first(1));
-        assert_ne!(first(1), first(2));
-        let retry = |run: &str| token(KEY, &revision(1), Nth::Again(&Token(run.into())));
-        assert_ne!(retry("run-1"), first(1));
-        assert_ne!(retry("run-1"), retry("run-2"));
-        let after = |task: &str| token(KEY, &revision(1), Nth::After(task));
-        assert_eq!(after("task/1"), after("task/1"));
-        assert_ne!(after("task/1"), after("task/2"));
-        assert_ne!(after("task/1"), first(1));
-        assert_eq!(started_by(KEY).len(), 36);
-    }
-
-    #[test]
-    fn a_ticket_is_read_as_it_was_noted() {
-        let definition = Revision("arn:aws:ecs:r:1:task-definition/idp-migrate:7".into());
-        let ticket = Ticket {
-            token: token(KEY, &definition, Nth::First),
-            family: family_of(&definition.0).into(),
-        };
-        let noted = serde_json::to_string(&ticket).unwrap();
-        assert_eq!(ticket.family, "idp-migrate");
-        assert_eq!(Ticket::read(&noted), Some(ticket));
-        assert_eq!(Ticket::read("{}"), None);
-    }
-}
+#[path = "jobs_tests.rs"]
+mod tests;

@@ -16,6 +16,7 @@ mod kept;
 pub(crate) mod log_group;
 pub(crate) mod lookup;
 pub(crate) mod migration;
+mod once;
 mod one_off;
 mod operate;
 mod printed;
@@ -25,7 +26,9 @@ pub(crate) mod rollout;
 pub(crate) mod scaling;
 pub(crate) mod scaling_calls;
 pub(crate) mod service;
+mod sessions;
 pub(crate) mod task_definition;
+mod tasks;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -99,7 +102,7 @@ impl Names {
         }
     }
 
-    /// The same, with the family of one-offs of what App Runner runs.
+    /// The same, with the family of one-offs that have one of their own.
     fn of_one_offs(&self) -> Self {
         Self {
             family: format!("{}-run", self.family),
@@ -442,6 +445,7 @@ impl Declaration<'_> {
         let output = Output::of(&address);
         let ownership = self.ownership(graph, &address);
         let known = graph.past(&address).known;
+        let serves = self.clients.settings(self.service).runtime == AwsRuntime::Ecs;
         graph.resource(|inputs| {
             inputs.pass(logs);
             let pins = match self.scope {
@@ -459,7 +463,9 @@ impl Declaration<'_> {
             let as_what = (&names, self.ground.roles.taken(inputs));
             let blueprint = Blueprint::new(self.clients, self.service, as_what, image, pins);
             let blueprint = match program {
-                Program::Service => blueprint,
+                Program::Service => {
+                    blueprint.for_people(self.clients.settings(self.service).enable_execute_command)
+                }
                 Program::Migration(migrate) => blueprint.running(migrate),
             };
             TaskDefinition {
@@ -470,7 +476,11 @@ impl Declaration<'_> {
                 blueprint: std::sync::Mutex::new(blueprint),
                 scope: self.scope,
                 known,
-                serves: self.clients.settings(self.service).runtime == AwsRuntime::Ecs,
+                serves,
+                model: match program {
+                    Program::Migration(_) if serves => Some(self.names.family.clone()),
+                    Program::Migration(_) | Program::Service => None,
+                },
                 output: output.clone(),
             }
         });
@@ -522,13 +532,13 @@ impl Declaration<'_> {
                 program: match (by_override, waits) {
                     (true, _) => jobs::Program::Override(migrate.command.clone()),
                     (false, false) => jobs::Program::OfDefinition,
-                    (false, true) => jobs::Program::Awaited(Awaited {
-                        program: [&migrate.entrypoint[..], &migrate.command[..]].concat(),
-                        secrets: match self.scope {
+                    (false, true) => jobs::Program::Awaited(Awaited::new(
+                        [&migrate.entrypoint[..], &migrate.command[..]].concat(),
+                        match self.scope {
                             Scope::Whole => waiting::Secrets::Pinned(self.pinned(inputs)),
                             Scope::CodeOnly => waiting::Secrets::Unread,
                         },
-                    }),
+                    )),
                 },
                 timeout: migrate.timeout,
                 tags,

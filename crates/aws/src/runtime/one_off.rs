@@ -1,12 +1,13 @@
 //! One-offs on ECS: a task of the revision's own definition in the network of the service, with
-//! another command; beside App Runner a task of a definition that is registered for it.
+//! another command; beside App Runner, and where that definition would run it more than once, a
+//! task of one that is registered for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
-use deployer_core::capability::{LogLine, RecordedRelease, Scope, SecretVersion};
+use deployer_core::capability::{LogLine, RecordedRelease, Revision, Scope, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Output, Value};
 use deployer_core::one_off::{Exited, OneOffs, Order};
@@ -19,7 +20,7 @@ use super::definition_read::container_of;
 use super::jobs::{Own, Program, Tasks, Where};
 use super::lookup::describe;
 use super::task_definition::{TASK_DEFINITION, TaskDefinition, WithTags, describe_revision, short};
-use super::{Names, autopsy, family, printed};
+use super::{Names, autopsy, family, once, printed};
 use crate::app_runner;
 use crate::app_runner::one_off::Runs;
 use crate::client::Clients;
@@ -60,6 +61,17 @@ pub(super) async fn of(
         Some(network) => Where::Of(network.clone()),
         None => Where::InGround(Ground::given(&clients.section).network),
     };
+    let (definition, own) = match once::obstacle(container) {
+        None => (Value::Given(order.revision), None),
+        Some(_) => {
+            names = names.of_one_offs();
+            names_nobodys(clients, env, service, &names)?;
+            let whole = (&definition, container);
+            let blueprint = once::of_what_serves(clients, service, &names, whole);
+            let (output, own) = own(clients, env, &names, blueprint, BTreeMap::new());
+            (Value::From(output), Some(own))
+        }
+    };
     Ok(Tasks {
         clients: Arc::clone(clients),
         cluster: Value::Given(clients.cluster.clone()),
@@ -68,19 +80,63 @@ pub(super) async fn of(
         timeout: order.timeout,
         tags: tags::of(env),
         network,
-        definition: Value::Given(order.revision),
+        definition,
         // A key that nobody has used is of no other service.
         others: BTreeSet::new(),
-        own: None,
+        own,
     })
 }
 
+/// A definition of a one-off's own, that is registered before its start.
+fn own(
+    clients: &Arc<Clients>,
+    env: &EnvironmentSpec,
+    names: &Names,
+    blueprint: Blueprint,
+    given: Pinned,
+) -> (Output<Revision>, Box<Own>) {
+    let address = clients.address(TASK_DEFINITION, &names.family);
+    let output = Output::of(&address);
+    let definition = TaskDefinition {
+        clients: Arc::clone(clients),
+        address,
+        ownership: tags::ownership(env, false, &Past::default()),
+        names: names.clone(),
+        blueprint: Mutex::new(blueprint),
+        scope: Scope::Whole,
+        known: false,
+        serves: false,
+        model: None,
+        output: output.clone(),
+    };
+    (output, Box::new(Own { definition, given }))
+}
+
+/// Refuses a family of one-offs that another service's tasks have.
+fn names_nobodys(
+    clients: &Clients,
+    env: &EnvironmentSpec,
+    service: &ServiceSpec,
+    names: &Names,
+) -> Result<()> {
+    match family::of_others(clients, env, service).contains(&names.family) {
+        false => Ok(()),
+        true => {
+            let what = format!(
+                "one-offs would be of the family `{}`, which another service has",
+                names.family
+            );
+            Err(Error::input(what)
+                .hint("give one of them another: `family` in `[targets.aws.services.NAME]`"))
+        }
+    }
+}
+
 /// What one-offs of a service leave behind: the family of task definitions in which App Runner's
-/// image is run. Of ECS they run the service's own.
+/// image is run, or that of a service whose own runs a program more than once.
 pub(super) fn holder(clients: &Clients, service: &ServiceSpec) -> Option<Address> {
-    let on_app_runner = clients.settings(service).runtime.app_runner().is_some();
     let names = Names::of(clients, service).of_one_offs();
-    on_app_runner.then(|| clients.address(TASK_DEFINITION, &names.family))
+    Some(clients.address(TASK_DEFINITION, &names.family))
 }
 
 /// The same beside a service that App Runner runs: a task on Fargate with a definition of its own,
@@ -94,7 +150,6 @@ pub(super) async fn beside_app_runner(
     order: Order,
 ) -> Result<Tasks> {
     let names = Names::of(clients, service).of_one_offs();
-    let others = family::of_others(clients, env, service);
     let section = &clients.section;
     if section.execution_role.is_empty() {
         return Err(lacks(
@@ -102,14 +157,7 @@ pub(super) async fn beside_app_runner(
             "it pulls the image, reads the secrets and trusts ecs-tasks.amazonaws.com",
         ));
     }
-    if others.contains(&names.family) {
-        let what = format!(
-            "one-offs would be of the family `{}`, which another service has",
-            names.family
-        );
-        return Err(Error::input(what)
-            .hint("give one of them another: `family` in `[targets.aws.services.NAME]`"));
-    }
+    names_nobodys(clients, env, service, &names)?;
     let there = app_runner::one_off::read(clients, &service.name, &order.revision).await?;
     let network = match there.connector {
         Some(connector) => Where::InGround(connector),
@@ -131,19 +179,7 @@ pub(super) async fn beside_app_runner(
                 .hint("name a release, whose record says what it had: `--release r3`"));
         }
     };
-    let address = clients.address(TASK_DEFINITION, &names.family);
-    let output = Output::of(&address);
-    let definition = TaskDefinition {
-        clients: Arc::clone(clients),
-        address,
-        ownership: tags::ownership(env, false, &Past::default()),
-        names: names.clone(),
-        blueprint: Mutex::new(blueprint),
-        scope: Scope::Whole,
-        known: false,
-        serves: false,
-        output: output.clone(),
-    };
+    let (output, own) = own(clients, env, &names, blueprint, given);
     Ok(Tasks {
         clients: Arc::clone(clients),
         cluster: Value::Given(clients.cluster.clone()),
@@ -154,7 +190,7 @@ pub(super) async fn beside_app_runner(
         network,
         definition: Value::From(output),
         others: BTreeSet::new(),
-        own: Some(Box::new(Own { definition, given })),
+        own: Some(own),
     })
 }
 

@@ -11,14 +11,12 @@ use super::Names;
 use super::autopsy::task_id;
 use super::definition::STREAM_PREFIX;
 use super::task_definition::short;
+use super::tasks::AT_ONCE;
 use crate::client::Clients;
 use crate::error::{Told, code};
 
 /// For how long ECS tells of a task that stopped (DescribeTasks, Amazon ECS API Reference).
 pub(crate) const TASKS_TOLD: Duration = Duration::from_secs(60 * 60);
-
-/// The most tasks that DescribeTasks takes in one call.
-const AT_ONCE: usize = 100;
 
 /// The log stream of a task's container: `PREFIX/CONTAINER/TASK` ("Send Amazon ECS logs to
 /// CloudWatch", ECS Developer Guide, `awslogs-stream-prefix`).

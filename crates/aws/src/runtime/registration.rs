@@ -13,6 +13,7 @@ use deployer_core::spec::Inject;
 
 use super::definition::{Blueprint, runtime_platform, some};
 use super::kept::{is_port, main_port};
+use super::once;
 use crate::error::incomplete;
 
 impl Blueprint {
@@ -70,6 +71,9 @@ impl Blueprint {
         ours.secrets = Some(secrets);
         ours.health_check = self.health_check()?;
         ours.log_configuration = Some(self.log_configuration()?);
+        if self.once {
+            once::put_right(&mut ours);
+        }
         Ok(ours)
     }
 

@@ -22,7 +22,7 @@ use deployer_core::node::{Resource, Watch};
 use deployer_core::ours::{Past, Stranger};
 use deployer_core::wait::{Look, Pace, poll};
 
-use super::definition::Blueprint;
+use super::definition::{Blueprint, Commands};
 pub(crate) use super::definition_read::{family_of, short};
 pub(crate) use super::family::describe_revision;
 use super::family::{DefinitionActual, deregister, our_revisions, read_definition, retag};
@@ -56,6 +56,9 @@ pub(crate) struct TaskDefinition {
     pub(super) known: bool,
     /// Whether an ECS service runs one of the family, or of what the family is made from.
     pub(super) serves: bool,
+    /// The family of what serves, whose latest revision this is made from where none runs: what a
+    /// migration has beyond the manifest is what its service has.
+    pub(super) model: Option<String>,
     pub(super) output: Output<Revision>,
 }
 
@@ -142,6 +145,7 @@ impl TaskDefinition {
             {
                 return Ok(Reading::Foreign(stranger));
             }
+            self.build_on_model().await?;
             if !self.has_base() {
                 self.build_on(&latest.definition)?;
             }
@@ -149,10 +153,24 @@ impl TaskDefinition {
                 there.push(latest);
             }
         }
+        self.build_on_model().await?;
         Ok(match there.is_empty() {
             true => Reading::Absent,
             false => Reading::Present(Revisions(there)),
         })
+    }
+
+    /// Where nothing runs to build on.
+    async fn build_on_model(&self) -> Result<()> {
+        let Some(model) = self.model.as_ref().filter(|_| !self.has_base()) else {
+            return Ok(());
+        };
+        match read_definition(&self.clients, model, WithTags::Yes).await? {
+            Reading::Present(it) if self.ownership.foreign(&it.tags).is_none() => {
+                self.build_on(&it.definition)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn is_of_family(&self, revision: &DefinitionActual) -> bool {
@@ -438,6 +456,17 @@ impl Resource for TaskDefinition {
                 definition_read::observed(&chosen.definition, &self.names.container, self.port())
             }
         }
+    }
+
+    fn notes(&self, _actual: &Self::Actual) -> Vec<String> {
+        let blueprint = self.blueprint();
+        let takes_none = match blueprint.commands {
+            Commands::OfPeople => blueprint.takes_none(),
+            // A migration's is refused.
+            Commands::OfMigration | Commands::Untold => None,
+        };
+        let note = takes_none.map(|why| format!("no command can be run in its tasks: {why}"));
+        note.into_iter().collect()
     }
 
     fn publish(&self, actual: &Self::Actual) {

@@ -4,12 +4,13 @@
 //! *runner*, makes a folder, which only the first of several can, and then runs the program apart
 //! from its session: who loses the session, or is killed, or is idle for 20 minutes, takes nothing
 //! from it. Every later runner only shows what the program printed. The program's code goes into a
-//! file, and the waiter ends with it: so the task's exit code is the program's, and whoever looks
-//! at the task knows how it ended. A waiter that is to stop, or that nobody comes to, makes the
-//! folder itself: then nobody can begin any more, and it ends with a code that says that nothing
-//! ran.
+//! file, and the waiter ends with it, once who looks on has seen the last of it: so the task's exit
+//! code is the program's, and whoever looks at the task knows how it ended. A waiter that is to
+//! stop, or that nobody comes to, makes the folder itself: then nobody can begin any more, and it
+//! ends with a code that says that nothing ran.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ecs::types::Task;
@@ -22,38 +23,58 @@ use deployer_core::node::Watch;
 use deployer_core::redaction::Redaction;
 use deployer_core::spec::MigrateSpec;
 use deployer_session::{Closed, Output, Session};
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{autopsy, exec};
+use super::{Names, autopsy, exec, sessions, stream_of};
 use crate::client::Clients;
-use crate::secret_store;
+use crate::logs::Streams;
+use crate::{logs, secret_store};
 
 /// What a waiter ends with when nothing ran. A program that ends with it is told as ending with the
 /// next one.
 const NOTHING_RAN: i32 = 209;
 
-/// How often a session is opened again that ended before the program did.
+/// How often in a row a session is opened again that ended before the program did and showed no
+/// line more.
 const AGAIN: u32 = 5;
-/// The pause before that, and how often the window's size is said again: "The ECS Exec session has
-/// an idle timeout time of 20 minutes" (Amazon ECS Developer Guide, "Monitor Amazon ECS containers
-/// with ECS Exec").
+/// The pause before that, and how often the window gets another size: "The ECS Exec session has an
+/// idle timeout time of 20 minutes" (Amazon ECS Developer Guide, "Monitor Amazon ECS containers
+/// with ECS Exec"). That a size counts as use of the session is ours: the vendor says of nothing
+/// what does. A session that ends all the same is opened again.
 const PAUSE: Duration = Duration::from_secs(5);
 const ALIVE: Duration = Duration::from_secs(5 * 60);
-/// What a window has that nobody looks at: no program breaks its lines for it.
+/// What a window has that nobody looks at: no program breaks its lines for it. It has a row more
+/// every other time, so that each size is news.
 const COLUMNS: u32 = 500;
-const ROWS: u32 = 50;
+const ROWS: [u32; 2] = [50, 51];
 
 /// Of the waiter: `LIMIT` is in seconds. A `sleep` of its own process is waited for, so that a
 /// signal is heard at once.
 ///
 /// It makes the folder before any runner comes, so that it can write there when it is not root, as
 /// runners are. Where it cannot make the claim and never saw one, nobody can: nothing ran.
+///
+/// The agents that carry what a runner shows are processes of this container and end with it. So
+/// once there is a code it lingers while a runner shows the rest, `SHOWS` seconds at most, and then
+/// as long as an agent needs for what it was given last.
+///
+/// Who is to stop tells the program so (the runner's side signals it, which may be another user's)
+/// and gives it `GRACE` seconds. Whatever code it then ends with: it was stopped.
 const WAITER: &str = r#"d=/tmp/deployer-migration
 n=0 lost=0 seen=; mkdir -p $d 2>/dev/null
-over() { [ -s $d/code ] && read -r c <$d/code && { cat $d/output; exit "$c"; }; }
+nap() { sleep 1 & wait $!; }
+shows() { for f in $d/by.*; do [ -d "/proc/${f##*.}" ] && return; done; return 1; }
+linger() { t=0; while [ $t -lt $1 ] && shows; do nap; t=$((t + 1)); done
+  [ -d $d/shown ] && { nap; nap; nap; }; }
+over() { [ -s $d/code ] && read -r c <$d/code || return
+  trap 'exit $c' TERM; cat $d/output; linger SHOWS; exit "$c"; }
 end() { over
   [ -z "$seen" ] && { mkdir $d/claim 2>/dev/null || ! [ -d $d/claim ]; } && exit 209
-  cat $d/output 2>/dev/null; echo "deployer: $2" >&2; exit "$1"; }
+  trap '' TERM; t=0
+  mkdir $d/stop 2>/dev/null || kill -TERM "$(cat $d/program 2>/dev/null)" 2>/dev/null
+  while [ $t -lt GRACE ] && [ $1 != 137 ] && [ -d $d/claim ] && ! [ -s $d/code ]; do nap; t=$((t + 1)); done
+  cat $d/output 2>/dev/null; echo "deployer: $2" >&2; linger 3; exit "$1"; }
 trap 'end 143 "the migration was stopped"' TERM
 while :; do
   over
@@ -64,19 +85,31 @@ while :; do
     [ $lost -gt 20 ] && end 137 "the migration was cut off"
   fi
   n=$((n + 1)); [ $n -gt LIMIT ] && end 124 "the migration's time is over"
-  sleep 1 & wait $!
+  nap
 done"#;
+
+/// How long a runner may show what is left, in seconds. Ours: an agent sends about 1,024 bytes in a
+/// millisecond (`writePump` of its `shell.go` sleeps between two pieces).
+const SHOWS: u32 = 60;
+/// How long a program that is told to stop may take, in seconds: less than the 30 of ECS's
+/// `stopTimeout`, with what the waiter itself does after it.
+const GRACE: u32 = 20;
 
 /// Of the runner: `$1` is the word before its own lines and after them, the rest is the program. A
 /// program that has begun hears nothing of its session's end.
 const RUNNER: &str = r#"d=/tmp/deployer-migration; w=$1; shift; umask 022; mkdir -p $d 2>/dev/null
 if mkdir $d/claim 2>/dev/null; then
   : >$d/output
-  (trap '' HUP INT QUIT; "$@"; c=$?; [ $c = 209 ] && c=210; echo $c >$d/code) >>$d/output 2>&1 </dev/null &
+  (trap '' HUP INT QUIT
+    "$@" & p=$!; echo $p >$d/program
+    (until [ -d $d/stop ]; do sleep 1; done; kill -TERM $p) & k=$!
+    wait $p 2>/dev/null; c=$?; kill $k 2>/dev/null
+    [ $c = 209 ] && c=210; echo $c >$d/code) >>$d/output 2>&1 </dev/null &
   echo $! >$d/pid
 elif ! [ -d $d/claim ]; then
   echo "deployer: cannot write $d"; exit 1
 fi
+echo >$d/by.$$
 echo "$w"
 while ! [ -f $d/output ] && ! [ -f $d/code ]; do sleep 1; done
 exec 3<$d/output
@@ -86,15 +119,26 @@ while :; do
   [ -n "$o" ] && break
   sleep 1
 done
-echo "$w over""#;
+echo "$w over"; mkdir $d/shown 2>/dev/null; rm -f $d/by.$$"#;
 
 /// A program that is run in a waiting task.
 #[derive(Clone)]
 pub(super) struct Awaited {
     /// Its words.
-    pub(super) program: Vec<String>,
+    program: Vec<String>,
     /// What it may print and nobody is to see.
-    pub(super) secrets: Secrets,
+    secrets: Secrets,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What of a program's lines was shown while it ran.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    /// How many that are not empty: of those that are the log driver tells nothing
+    /// (`processEvent` of Docker's `awslogs`).
+    filled: usize,
+    /// Whether that is all.
+    whole: bool,
 }
 
 /// The secrets that a program has.
@@ -106,10 +150,18 @@ pub(super) enum Secrets {
     Unread,
 }
 
+/// How many lines of a log are read for what was not shown, and how many are shown where it has
+/// more.
+const LOGGED: usize = 20_000;
+const TAIL: usize = 1_000;
+
 /// The program of the task that waits for this one.
 pub(super) fn waiter(migrate: &MigrateSpec) -> MigrateSpec {
     let limit = migrate.timeout.as_secs().to_string();
-    let script = WAITER.replace("LIMIT", &limit);
+    let script = WAITER
+        .replace("LIMIT", &limit)
+        .replace("SHOWS", &SHOWS.to_string())
+        .replace("GRACE", &GRACE.to_string());
     MigrateSpec {
         entrypoint: vec!["/bin/sh".to_owned(), "-c".to_owned(), script],
         command: vec!["deployer-migration".to_owned()],
@@ -125,6 +177,9 @@ fn lacks_shell(words: &str) -> bool {
 /// What helps then.
 const NO_SHELL: &str =
     "the image has no `/bin/sh`, which `mode = \"exec\"` needs: use `mode = \"job\"`";
+
+/// What helps where a session cannot be read.
+pub(super) const INSTEAD: &str = "use `mode = \"job\"`";
 
 /// What a runner says that can make no folder, and what helps then.
 const UNWRITABLE: &str = "deployer: cannot write ";
@@ -151,6 +206,15 @@ pub(super) fn state(task: &Task, container: &str, state: State) -> State {
 }
 
 impl Awaited {
+    /// These words, with these secrets.
+    pub(super) fn new(program: Vec<String>, secrets: Secrets) -> Self {
+        Self {
+            program,
+            secrets,
+            seen: Arc::default(),
+        }
+    }
+
     fn words(&self, mark: &str) -> Vec<String> {
         let own = ["/bin/sh", "-c", RUNNER, "deployer", mark];
         let own = own.iter().map(|word| (*word).to_owned());
@@ -169,7 +233,7 @@ impl Awaited {
         (task, container): (&str, &str),
         watch: &dyn Watch,
     ) -> Result<()> {
-        let mut shown = Shown::new(self.mask(clients).await, watch);
+        let mut shown = Shown::new(self.mask(clients).await, watch, &self.seen);
         let mut tries = 0;
         loop {
             match self.runs(clients, task, watch).await {
@@ -183,13 +247,17 @@ impl Awaited {
             }
             shown.begin();
             tries += 1;
-            let words = self.words(&shown.mark);
+            let (words, before) = (self.words(&shown.mark), shown.lines);
             let why = match exec::begin(clients, (task, container), &words).await {
                 Ok(begun) => match begun.open(clients).await {
                     Ok(session) => {
                         let closed = show(clients.clock(), session, &mut shown).await;
                         if shown.over {
                             return Ok(());
+                        }
+                        if let (false, Closed::Encrypted(_)) = (shown.begun, &closed) {
+                            let how = closed.to_string();
+                            return Err(sessions::encrypted(clients, &how, INSTEAD));
                         }
                         shown.judge(task, &closed, tries)?
                     }
@@ -206,11 +274,46 @@ impl Awaited {
                 }
                 Err(error) => return Err(error),
             };
+            if shown.lines > before {
+                tries = 0;
+            }
             if tries >= AGAIN {
                 shown.note_unseen(&why);
                 return Ok(());
             }
             clients.clock().pause(PAUSE).await;
+        }
+    }
+
+    /// Notes from the log of a task what it printed since then and was not shown while it ran; best
+    /// effort.
+    pub(super) async fn rest(
+        &self,
+        clients: &Clients,
+        (names, task): (&Names, &str),
+        since: Timestamp,
+        watch: &dyn Watch,
+    ) {
+        let filled = match &*self.seen.lock().unwrap_or_else(PoisonError::into_inner) {
+            Seen { whole: true, .. } => return,
+            Seen { filled, .. } => *filled,
+        };
+        let Some(mask) = self.mask(clients).await else {
+            return;
+        };
+        let stream = Streams::Named(vec![stream_of(names, task)]);
+        let read = logs::read(clients, &names.log_group, stream, since, LOGGED);
+        let lines = read.await.unwrap_or_default();
+        let filled = match lines.len() < LOGGED {
+            true => filled,
+            false => {
+                watch.note(&format!("these are the last {TAIL} lines of its log:"));
+                LOGGED - TAIL
+            }
+        };
+        let lines = lines.iter().filter(|line| !line.text.is_empty());
+        for line in lines.skip(filled) {
+            watch.note(&format!("| {}", mask.hide(&line.text)));
         }
     }
 
@@ -269,20 +372,15 @@ fn told(error: &Error) -> String {
     format!("{}{}", error.chain().join(": "), hint.unwrap_or_default())
 }
 
-fn encrypted(closed: &Closed) -> Error {
-    let message = "the sessions of this cluster cannot be read";
-    Error::new(ErrorKind::Rejected, message)
-        .because(closed.to_string())
-        .hint("take `kmsKeyId` out of the cluster's `executeCommandConfiguration`, or use `mode = \"job\"`")
-}
-
 fn never_begun(task: &str, why: &str) -> Error {
     let name = autopsy::task_id(task);
     let message = format!("the migration could not be begun in task `{name}`");
     let hint = match lacks_shell(why) {
         true => NO_SHELL,
         false if why.contains(UNWRITABLE) => NO_FOLDER,
-        false => exec::CAUSES,
+        // Its agent took the command, and began a session: what keeps an agent from its service is
+        // not it.
+        false => exec::OF_SESSIONS,
     };
     Error::new(ErrorKind::Rejected, message)
         .because(why.trim().to_owned())
@@ -308,13 +406,15 @@ struct Shown<'a> {
     lines: usize,
     again: usize,
     part: Vec<u8>,
+    seen: &'a Mutex<Seen>,
 }
 
 impl<'a> Shown<'a> {
-    fn new(mask: Option<Redaction>, watch: &'a dyn Watch) -> Self {
+    fn new(mask: Option<Redaction>, watch: &'a dyn Watch, seen: &'a Mutex<Seen>) -> Self {
         Self {
             mask,
             watch,
+            seen,
             mark: format!("deployer-{}", Uuid::new_v4().simple()),
             begun: false,
             refusal: None,
@@ -338,7 +438,8 @@ impl<'a> Shown<'a> {
     fn judge(&mut self, task: &str, closed: &Closed, tries: u32) -> Result<String> {
         match closed {
             _ if self.begun => {}
-            Closed::Encrypted(_) => return Err(encrypted(closed)),
+            // Its program was never run.
+            Closed::Encrypted(_) => {}
             // All that came before the end was seen, and the mark was not in it.
             Closed::Remote(why) if tries >= AGAIN => {
                 let why = self.refusal.as_ref().or(why.as_ref());
@@ -349,6 +450,10 @@ impl<'a> Shown<'a> {
             Closed::Local | Closed::Lost(_) => self.begun = true,
         }
         Ok(closed.to_string())
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note_unseen(&self, why: &str) {
@@ -383,6 +488,7 @@ impl<'a> Shown<'a> {
         let line = match line.strip_suffix(&format!("{} over", self.mark)) {
             Some(rest) => {
                 self.over = true;
+                self.seen().whole = true;
                 rest
             }
             None => line,
@@ -395,6 +501,7 @@ impl<'a> Shown<'a> {
             return;
         }
         self.lines += 1;
+        self.seen().filled += usize::from(!line.is_empty());
         match &self.mask {
             Some(mask) => self.watch.note(&format!("| {}", mask.hide(line))),
             None if self.lines == 1 => self.watch.note(
@@ -405,13 +512,16 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Shows a session to its end. While nothing is typed, the window's size is said again and again,
-/// which keeps it from being idle.
+/// Shows a session to its end. While nothing is typed, the window gets another size again and
+/// again, which keeps it from being idle.
 async fn show(clock: &dyn Clock, mut session: Session, shown: &mut Shown<'_>) -> Closed {
     let input = session.input();
     let alive = async {
-        // Over: then there is nothing to be kept.
-        while input.resize(COLUMNS, ROWS).await.is_ok() {
+        for rows in ROWS.into_iter().cycle() {
+            // Over: then there is nothing to be kept.
+            if input.resize(COLUMNS, rows).await.is_err() {
+                break;
+            }
             clock.pause(ALIVE).await;
         }
         std::future::pending::<()>().await;

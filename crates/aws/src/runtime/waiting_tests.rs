@@ -43,10 +43,8 @@ impl Waiting {
     }
 
     fn run(&self, program: &[&str]) -> Child {
-        let awaited = Awaited {
-            program: program.iter().map(|word| (*word).to_owned()).collect(),
-            secrets: Secrets::Unread,
-        };
+        let program = program.iter().map(|word| (*word).to_owned());
+        let awaited = Awaited::new(program.collect(), Secrets::Unread);
         let words = awaited.words("mark");
         let words = words.iter().map(|word| there(word, self.folder.path()));
         let words: Vec<String> = words.collect();
@@ -210,15 +208,14 @@ fn nothing_was_begun_only_where_a_session_came_to_its_end_without_the_mark() {
     impl Watch for Silent {
         fn note(&self, _: &str) {}
     }
-    let shown = || Shown::new(None, &Silent);
+    let noted = Mutex::default();
+    let shown = || Shown::new(None, &Silent, &noted);
     let ended = Closed::Remote(None);
     let mut it = shown();
     assert!(it.judge("task", &ended, AGAIN - 1).is_ok());
     it.take(b"deployer: cannot write /tmp/deployer-migration\r\n");
     let error = it.judge("task", &ended, AGAIN).unwrap_err();
     assert!(error.hint_text().unwrap().contains("`/tmp`"), "{error:?}");
-    let kept = Closed::Encrypted(None);
-    assert!(shown().judge("task", &kept, 1).is_err());
     // The mark may have been on its way.
     let mut it = shown();
     let lost = Closed::Lost("reset".to_owned());
@@ -242,17 +239,94 @@ fn a_waiter_that_is_to_stop_while_the_program_runs_says_so() {
     assert!(why.contains("was stopped"), "{why}");
 }
 
+/// An agent takes 1,024 bytes in a millisecond, and is killed with the waiter.
+#[test]
+fn a_waiter_lingers_until_the_last_of_much_was_shown() {
+    const LINES: usize = 40_000;
+    let mut task = Waiting::start(60);
+    let program = format!("seq -f 'line %.0f of many that come at once' {LINES}");
+    let mut runner = task.run(&["/bin/sh", "-c", &program]);
+    let mut screen = runner.stdout.take().unwrap();
+    let reading = std::thread::spawn(move || {
+        let (mut seen, mut piece) = (Vec::new(), [0; 1024]);
+        loop {
+            let count = std::io::Read::read(&mut screen, &mut piece).unwrap();
+            if count == 0 {
+                return text(&seen);
+            }
+            seen.extend_from_slice(&piece[..count]);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let mut output = task.waiter.stdout.take().unwrap();
+    let logged = std::thread::spawn(move || {
+        let mut logged = Vec::new();
+        std::io::Read::read_to_end(&mut output, &mut logged).unwrap();
+        text(&logged)
+    });
+    let code = task.waiter.wait().unwrap().code();
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    let seen = reading.join().unwrap();
+    assert_eq!(code, Some(0));
+    let logged = logged.join().unwrap();
+    assert_eq!(logged.lines().count(), LINES);
+    assert_eq!(seen, format!("mark\n{logged}mark over\n"));
+}
+
+/// Nobody reads: the runner waits for a terminal that is full, and the waiter for nothing but it.
+#[test]
+fn a_waiter_goes_when_nobody_shows_anything_any_more() {
+    let task = Waiting::start(60);
+    let mut runner = task.run(&["/bin/sh", "-c", "seq 100000"]);
+    until("it ends", || task.path("code").exists());
+    std::thread::sleep(Duration::from_secs(2));
+    let began = Instant::now();
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    // What it prints is more than a pipe takes.
+    let (code, printed, _) = task.end();
+    assert_eq!((code, printed.lines().count()), (Some(0), 100_000));
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn who_is_stopped_is_told_and_may_put_things_right_but_has_not_succeeded() {
+    for (program, how) in [
+        ("trap 'echo cleared; exit 0' TERM", "cleared\n"),
+        ("trap 'exit 3' TERM", ""),
+    ] {
+        for (limit, code) in [(60, 143), (3, 124)] {
+            let task = Waiting::start(limit);
+            let program = format!("{program}; echo begun; while :; do sleep 0.1; done");
+            let runner = task.run(&["/bin/sh", "-c", &program]);
+            until("it begins", || {
+                let printed = std::fs::read_to_string(task.path("output"));
+                printed.is_ok_and(|printed| printed == "begun\n")
+            });
+            if limit == 60 {
+                signal(&task.waiter, Signal::SIGTERM);
+            }
+            assert_eq!(said(runner), format!("mark\nbegun\n{how}mark over\n"));
+            let (ended, printed, _) = task.end();
+            let all = format!("begun\n{how}");
+            assert_eq!((ended, printed), (Some(code), all), "{program}");
+        }
+    }
+}
+
 #[test]
 fn what_is_shown_is_masked_and_given_once() {
-    struct Noted(std::sync::Mutex<Vec<String>>);
+    struct Noted(Mutex<Vec<String>>);
     impl Watch for Noted {
         fn note(&self, line: &str) {
             self.0.lock().unwrap().push(line.to_owned());
         }
     }
-    let noted = Noted(std::sync::Mutex::default());
+    let noted = Noted(Mutex::default());
     let mask = Redaction::of([secrecy::SecretString::from("hunter2hunter2")]);
-    let mut shown = Shown::new(Some(mask), &noted);
+    let seen = Mutex::default();
+    let mut shown = Shown::new(Some(mask), &noted, &seen);
     let mark = shown.mark.clone();
     shown.take(format!("banner\r\n{mark}\r\nwith hunter2hunter2\r\nhal").as_bytes());
     assert!(shown.begun && !shown.over);

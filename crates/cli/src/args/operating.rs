@@ -64,7 +64,10 @@ The command runs by ECS Exec: as root, in a terminal, with standard output and s
 of deployer; 125 says that deployer itself failed, or that the session was lost. Keys go to the command, Ctrl-C too. Where
 standard input is no terminal, the command has none: what is piped in is not passed on.
 
-At a terminal everything is shown as it is, the values of secrets too. Elsewhere, in a pipe or in CI, they are hidden.";
+At a terminal everything is shown as it is, the values of secrets too. Elsewhere, in a pipe or in CI, they are hidden.
+
+ECS keeps what a session shows where its cluster says so, by default in the service's log group, in streams that begin with
+`ecs-execute-command-`. `deployer logs` leaves them out.";
 
 #[derive(Debug, Args)]
 pub struct ExecArgs {

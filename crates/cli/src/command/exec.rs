@@ -3,11 +3,14 @@
 //! ECS Exec tells no exit code. So the command is run by a shell that prints a word that nobody
 //! else knows when it ends, and the code behind it; that is never shown.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use deployer_core::capability::{Keyboard, Over, Shown};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::spec::ServiceSpec;
+use futures::future::select;
 use uuid::Uuid;
 
 use crate::args::ExecArgs;
@@ -26,9 +29,13 @@ const WITH_TERMINAL: &str =
 const WITHOUT: &str =
     r#"m=$1; shift; stty raw -echo 2>/dev/null; "$@" </dev/null; c=$?; printf '%s%s\n' "$m" "$c""#;
 
-/// What a window has that nobody looks at: no program breaks its lines for it.
+/// How long a session may take to end once its command has; whatever that left in its terminal
+/// holds it. Ours.
+const ENDING: Duration = Duration::from_secs(3);
+/// What a window has that nobody looks at: no program breaks its lines for it. It has a row more
+/// every other time, so that each size is news.
 const COLUMNS: u32 = 500;
-const ROWS: u32 = 50;
+const ROWS: [u32; 2] = [50, 51];
 
 /// Runs the command to its end, and ends as it does.
 pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
@@ -50,6 +57,12 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
         .ok_or_else(|| Error::input(format!("`{}` is not on {}", args.service, place.name())))?;
     let mark = format!("deployer-{}:", Uuid::new_v4().simple());
     let has_terminal = terminal::is_here();
+    if args.command.is_empty() && !has_terminal {
+        let message = "a shell needs a terminal to type into, and there is none here";
+        return Err(Error::input(message).hint(
+            "say what to run: `deployer exec SERVICE -- COMMAND`; what is piped in is not passed on, `-- /bin/sh -c 'SCRIPT'` is",
+        ));
+    }
     let words = words(&args.command, &mark, has_terminal);
     let runtime = place.cloud.services();
     runtime.must_be_of(&place.owner(), &service.name).await?;
@@ -77,7 +90,6 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
             match shown {
                 Shown::Bytes(bytes) => {
                     output::bytes_to_stdout(&printed.shown(filter.take(&bytes)));
-                    // What a session says after that is not the command's.
                     if filter.code().is_some() {
                         break;
                     }
@@ -98,6 +110,12 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
     }
     // Before anything else is said.
     drop(raw);
+    if filter.code().is_some() {
+        // What a session says after that is not the command's. An agent that nobody listens to any
+        // more does not see its end, and takes but two at a time.
+        let ends = async { while console.next().await.is_some() {} };
+        select(pin!(ends), session.clock.pause(ENDING)).await;
+    }
     if filter.code().is_none() {
         output::bytes_to_stdout(&printed.shown(filter.rest()));
     }
@@ -170,9 +188,12 @@ async fn typing(keyboard: &Arc<dyn Keyboard>) {
 }
 
 /// Keeps the session of a command that nobody types into: one in which nothing is sent is over
-/// after 20 minutes.
+/// after 20 minutes. That a size counts is ours: the vendor says of nothing what does.
 async fn keep_alive(session: &Session, keyboard: &Arc<dyn Keyboard>) {
-    while keyboard.resize(COLUMNS, ROWS).await {
+    for rows in ROWS.into_iter().cycle() {
+        if !keyboard.resize(COLUMNS, rows).await {
+            break;
+        }
         session.clock.pause(terminal::ALIVE).await;
     }
     std::future::pending::<()>().await;

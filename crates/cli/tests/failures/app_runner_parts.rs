@@ -263,9 +263,12 @@ async fn left(stage: &Stage) {
 async fn cannot(stage: &Stage) {
     want_plain(stage, &Wanted::FIRST);
     run(stage, APPLY, "aws", Exit::Success).await;
-    let said = run(stage, &["exec", "idp"], "aws", Exit::NotRun).await;
+    let said = run(stage, &["exec", "idp", "--", "true"], "aws", Exit::NotRun).await;
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    says(&words, &["take no commands", "deployer run idp -- COMMAND"]);
+    says(
+        &words,
+        &["take no commands", "`deployer run idp ", " -- COMMAND`"],
+    );
     let without = |key: &str| {
         want_plain(stage, &Wanted::FIRST);
         stage.edit(|manifest| {

@@ -98,6 +98,7 @@ pub async fn register_and_deploy(stage: &Stage, there: &TaskDefinition) {
         .set_execution_role_arn(there.execution_role_arn.clone())
         .set_task_role_arn(there.task_role_arn.clone())
         .set_ephemeral_storage(there.ephemeral_storage.clone())
+        .set_volumes(there.volumes.clone())
         .set_container_definitions(there.container_definitions.clone());
     register.send().await.expect("it is registered");
     let update = ecs.update_service().service(NAME).task_definition(NAME);

@@ -18,6 +18,8 @@ crate::tests! {
     a_migration_by_exec_whose_agent_is_never_there_has_not_run => no_agent,
     a_migration_by_exec_of_more_than_the_idle_time_is_kept_alive => long,
     a_migration_by_exec_is_begun_once_wherever_its_run_is_killed => killed,
+    a_migration_by_exec_that_prints_much_at_its_end_is_shown_to_the_last_line => much,
+    a_migration_by_exec_whose_end_was_not_seen_is_shown_from_its_log => unseen,
     a_migration_by_exec_is_refused_where_there_is_google => refused,
     a_migration_by_exec_whose_sessions_are_refused_goes_on_by_itself => unopened,
     a_migration_by_exec_that_runs_is_awaited_by_who_may_run_no_commands => second,
@@ -30,11 +32,11 @@ crate::tests! {
 }
 
 /// What the waiter ends with when nothing ran, and when it was stopped while something did.
-const NOTHING_RAN: runner::Exit = runner::Exit::with(209);
-const STOPPED: runner::Exit = runner::Exit::with(143);
+pub const NOTHING_RAN: runner::Exit = runner::Exit::with(209);
+pub const STOPPED: runner::Exit = runner::Exit::with(143);
 
 /// The manifest of one target, whose migration is run by exec.
-fn want(stage: &Stage, wanted: &Wanted) {
+pub fn want(stage: &Stage, wanted: &Wanted) {
     stage.want(wanted);
     let path = format!("{}/deployer.toml", stage.folder());
     let manifest = std::fs::read_to_string(&path).unwrap();
@@ -46,7 +48,7 @@ fn want(stage: &Stage, wanted: &Wanted) {
 }
 
 /// Tasks that wait until a command was run in them, which does this.
-fn behave(stage: &Stage, stopped: runner::Exit, commands: Ran) {
+pub fn behave(stage: &Stage, stopped: runner::Exit, commands: Ran) {
     stage.behave(move |started| match started.purpose {
         Purpose::Serve => Behaviour::usual(started.purpose),
         Purpose::Finish => Behaviour {
@@ -58,7 +60,7 @@ fn behave(stage: &Stage, stopped: runner::Exit, commands: Ran) {
     });
 }
 
-fn ending(code: i32, takes: u64) -> Ran {
+pub fn ending(code: i32, takes: u64) -> Ran {
     Ran {
         // As the runner prints them: its mark, the program's lines, its mark.
         lines: vec!["{4}".to_owned(), "creating table users".to_owned()],
@@ -68,7 +70,7 @@ fn ending(code: i32, takes: u64) -> Ran {
     }
 }
 
-fn migrations(stage: &Stage) -> Vec<Started> {
+pub fn migrations(stage: &Stage) -> Vec<Started> {
     let mut started = stage.containers.started();
     started.retain(|it| it.purpose == Purpose::Finish);
     started
@@ -116,6 +118,51 @@ async fn too_long(stage: &Stage) {
     assert_nothing_runs(stage).await;
     run(stage, APPLY, "aws", Exit::DeploymentFailed).await;
     assert_eq!(migrations(stage).len(), 1, "it is a person's to judge");
+}
+
+fn lines(last: &str) -> impl Iterator<Item = String> + use<> {
+    let last = last.to_owned();
+    (0..3_000)
+        .map(|number| format!("row {number} of many"))
+        .chain([last])
+}
+
+/// What an agent has not sent is lost with its container, which ends a moment after the program.
+async fn much(stage: &Stage) {
+    want(stage, &Wanted::FIRST);
+    let mut commands = ending(0, 20);
+    commands.last = lines("the end").collect();
+    commands.last.push("{4} over".to_owned());
+    behave(stage, STOPPED, commands);
+    let said = run(stage, APPLY, "aws", Exit::Success).await;
+    let shown = said.matches(" of many").count();
+    assert_eq!(shown, 3_000);
+    assert_eq!(said.matches("| the end").count(), 1, "{said}");
+    assert_serves(stage, "aws", 1).await;
+}
+
+/// The container ends before the agent has sent the last: that is in the task's log.
+async fn unseen(stage: &Stage) {
+    want(stage, &Wanted::FIRST);
+    stage.behave(move |started| match started.purpose {
+        Purpose::Serve => Behaviour::usual(started.purpose),
+        Purpose::Finish => Behaviour {
+            exit: None,
+            lines: ["creating table users", "", "the end"]
+                .map(str::to_owned)
+                .into(),
+            commands: Ran {
+                last: Vec::new(),
+                ..ending(0, 20)
+            },
+            ..Behaviour::usual(started.purpose)
+        },
+    });
+    let said = run(stage, APPLY, "aws", Exit::Success).await;
+    for line in ["| creating table users", "| the end"] {
+        assert_eq!(said.matches(line).count(), 1, "{said}");
+    }
+    assert_serves(stage, "aws", 1).await;
 }
 
 async fn assert_nothing_runs(stage: &Stage) {
@@ -307,7 +354,7 @@ async fn refused(stage: &Stage) {
 }
 
 /// `deployer exec` of these words, on a cloud.
-async fn exec(stage: &Stage, cloud: &str, words: &[&str]) -> (Exit, String) {
+pub async fn exec(stage: &Stage, cloud: &str, words: &[&str]) -> (Exit, String) {
     let manifest = format!("{}/deployer.toml", stage.folder());
     let typed = ["exec", "idp", "--cloud", cloud, "--manifest", &manifest];
     let (ended, said) = stage.run_as_typed(&[&typed[..], words].concat()).await;
@@ -318,7 +365,7 @@ async fn exec(stage: &Stage, cloud: &str, words: &[&str]) -> (Exit, String) {
 }
 
 /// A service whose tasks take commands, which print so, and end so much later with 3.
-async fn takes_commands(stage: &Stage, lines: &'static [&'static str], takes: Duration) {
+pub async fn takes_commands(stage: &Stage, lines: &'static [&'static str], takes: Duration) {
     stage.want(&Wanted::FIRST);
     let overlay = "[targets.aws.services.idp]\nenable_execute_command = true\n";
     stage.file("deployer.test.toml", overlay);
@@ -395,19 +442,32 @@ async fn command(stage: &Stage) {
 
 async fn no_command(stage: &Stage) {
     first_serves(stage).await;
+    // A shell, into which nobody can type.
     let (exit, said) = exec(stage, "aws", &[]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &words,
+        &[
+            "needs a terminal",
+            "`deployer exec SERVICE ",
+            " -- COMMAND`",
+        ],
+    );
+    let (exit, said) = exec(stage, "aws", &["--", "true"]).await;
     assert_eq!(exit, Exit::NotRun, "{said}");
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     let key = "`enable_execute_command = true` in `[targets.aws.services.idp]`";
     says(&words, &["takes no commands", key, "`task_role`"]);
-    let (exit, said) = exec(stage, "gcp", &[]).await;
+    let (exit, said) = exec(stage, "gcp", &["--", "true"]).await;
     assert_eq!(exit, Exit::NotRun, "{said}");
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     says(
         &words,
         &[
             "Cloud Run opens no session",
-            "deployer run SERVICE -- COMMAND",
+            "`deployer run SERVICE ",
+            " -- COMMAND`",
         ],
     );
 }

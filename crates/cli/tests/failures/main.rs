@@ -42,6 +42,7 @@ mod lost;
 mod masked;
 mod migrated;
 mod numbers;
+mod once;
 mod others;
 mod outages;
 mod owners;
@@ -62,6 +63,7 @@ mod run;
 mod runbooks;
 mod scaling;
 mod secrets;
+mod sessions;
 mod shown;
 mod stores;
 mod typed;
@@ -112,6 +114,8 @@ const TESTS: &[&[Test]] = &[
     undo::TESTS,
     jobs::TESTS,
     exec::TESTS,
+    once::TESTS,
+    sessions::TESTS,
     images::TESTS,
     outages::TESTS,
     drift::TESTS,

@@ -161,7 +161,11 @@ impl<J: Jobs> Step for Migration<J> {
         self.database.look().await?;
         let seen = self.record.standings().await?;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
-        Ok(Evidence::Unknown("not compared yet".to_owned()))
+        let evidence = Evidence::Unknown("not compared yet".to_owned());
+        if !matches!(self.judge(&evidence), Evidence::Done(_)) {
+            self.jobs.possible().await?;
+        }
+        Ok(evidence)
     }
 
     fn desired(&self) -> Fields {

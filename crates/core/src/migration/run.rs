@@ -18,8 +18,15 @@ use crate::node::{Token, Watch};
 /// How long one that is to stop may take: ECS and Cloud Run kill what does not end by itself within
 /// minutes.
 const STOPPING: Duration = Duration::from_secs(5 * 60);
+/// How long the last lines of one that is over may still be on their way to us.
+const LAST_LINES: Duration = Duration::from_secs(10);
+/// How long a start for which there is no room is tried again, and the pause before the first time.
+const ROOM: Duration = Duration::from_secs(2 * 60);
+const NO_ROOM: Duration = Duration::from_secs(5);
+/// The longest pause after that.
+const MOST: Duration = Duration::from_secs(20);
 /// What stands in the ledger for an execution that there never was, the start having come to
-/// nothing.
+/// nothing, before its ticket: that is used up, and each one that comes after it is another.
 const NONE: &str = "none";
 /// The same of the key's first start, which was refused: its ticket is as good as new, and only
 /// with that one is what it makes found again without a ledger.
@@ -142,51 +149,87 @@ impl<J: Jobs> Run<'_, J> {
         }
     }
 
-    /// Notes that it starts, with the ticket, and starts it. What the cloud refuses has not
-    /// started, and the record says so.
+    /// Notes that it starts, with the ticket, and starts it; where there is no room, again for a
+    /// while. What the cloud refuses has not started, and the record says so.
     async fn begin(&self, nth: Nth<'_>) -> Result<Execution> {
         self.refuse_beside_another().await?;
-        let ticket = self.jobs().ticket(self.key, nth).await?;
+        let (clock, mut pause) = (self.jobs().clock(), NO_ROOM);
+        let until = clock.elapsed() + ROOM;
+        let mut before: Option<String> = None;
+        loop {
+            let nth = before.as_deref().map_or(nth, Nth::After);
+            let ticket = self.jobs().ticket(self.key, nth).await?;
+            let why = match self.begin_with(&ticket, nth).await? {
+                Sent::As(execution) => return Ok(execution),
+                Sent::Nothing(why) => why,
+            };
+            if clock.elapsed() + pause > until {
+                return Err(self.no_room(&why));
+            }
+            self.watch.note(&format!("nothing was started: {why}"));
+            clock.pause(pause).await;
+            pause = (pause * 2).min(MOST);
+            // A ticket that came to nothing is answered with that each time.
+            before = Some(none(&ticket));
+        }
+    }
+
+    async fn begin_with(&self, ticket: &str, nth: Nth<'_>) -> Result<Sent> {
         let record = &self.migration.record;
         let what = self.migration.address.to_string();
         record
-            .started(self.key, &what, Some(ticket.clone()))
+            .started(self.key, &what, Some(ticket.to_owned()))
             .await?;
-        match self.send(&ticket).await {
+        match self.send_once(ticket).await {
             // Of a new ticket only: a start that is asked for again may have landed the first time.
             Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Rejected) => {
                 let why = error.chain().join(": ");
                 let refused = match nth {
-                    Nth::First => REFUSED,
-                    Nth::After(_) | Nth::Again(_) => NONE,
+                    Nth::First => REFUSED.to_owned(),
+                    Nth::After(_) | Nth::Again(_) => none(ticket),
                 };
-                record.not_started(self.key, refused, why).await?;
+                record.not_started(self.key, &refused, why).await?;
                 Err(error)
             }
             sent => sent,
         }
     }
 
-    /// The start itself; of one whose name the cloud does not say, the search for it.
+    /// A start that may have been asked for before.
     async fn send(&self, ticket: &str) -> Result<Execution> {
+        match self.send_once(ticket).await? {
+            Sent::As(execution) => Ok(execution),
+            Sent::Nothing(why) => Err(self.no_room(&why)),
+        }
+    }
+
+    /// The start itself; of one whose name the cloud does not say, the search for it. That it came
+    /// to nothing is noted.
+    async fn send_once(&self, ticket: &str) -> Result<Sent> {
         let (jobs, what) = (self.jobs(), self.migration.what());
         match jobs.start(self.key, ticket).await? {
-            Started::As(execution) => Ok(execution),
+            Started::As(execution) => Ok(Sent::As(execution)),
             Started::Unnamed => {
                 let trail = jobs::found(jobs, self.key, Some(ticket), None, &what).await;
                 // It was started, whatever keeps it from being found.
                 let trail = trail.map_err(|error| self.unknown().because(error))?;
-                trail.begun().cloned().ok_or_else(|| self.unknown())
+                let found = trail.begun().cloned().map(Sent::As);
+                found.ok_or_else(|| self.unknown())
             }
             Started::Nothing(why) => {
                 let record = &self.migration.record;
-                record.not_started(self.key, NONE, why.clone()).await?;
-                let message = format!("{what} could not be started: {why}");
-                Err(Error::new(ErrorKind::Unavailable, message).hint(
-                    "nothing of it ran: `deployer apply` starts it again; subnets in more zones give it more room",
-                ))
+                let none = none(ticket);
+                record.not_started(self.key, &none, why.clone()).await?;
+                Ok(Sent::Nothing(why))
             }
         }
+    }
+
+    fn no_room(&self, why: &str) -> Error {
+        let message = format!("{} could not be started: {why}", self.migration.what());
+        Error::new(ErrorKind::Unavailable, message).hint(
+            "nothing of it ran: `deployer apply` starts it again; subnets in more zones give it more room",
+        )
     }
 
     /// Fails while another migration of this service runs: two at once may undo each other's work.
@@ -274,13 +317,21 @@ impl<J: Jobs> Run<'_, J> {
                     .note(&format!("its end is waited for all the same: {why}"));
                 (waiting.await, Some(error))
             }
-            (Either::Right((ended, _)), _) => (ended, None),
+            (Either::Right((ended, attending)), _) => {
+                let late = self.jobs().clock().pause(LAST_LINES);
+                select(attending, late).await;
+                (ended, None)
+            }
         };
+        let succeeded = matches!(ended, Ok(Some(End::Succeeded)));
         let done = match ended {
             Ok(end) => self.over(id, end).await,
             Err(error) if error.kind() == ErrorKind::TimedOut => self.out_of_time(id).await,
             Err(error) => Err(error),
         };
+        if succeeded {
+            self.jobs().rest(id, self.watch).await;
+        }
         match unattended {
             Some(unattended) => done.map_err(|error| with(error, &unattended)),
             None => done,
@@ -410,6 +461,18 @@ impl<J: Jobs> Run<'_, J> {
         let command = self.jobs().stop_command(id);
         format!("wait for its end, or stop it: `{command}`")
     }
+}
+
+/// What a start came to.
+enum Sent {
+    As(Execution),
+    /// There is no room; the cloud's words.
+    Nothing(String),
+}
+
+/// See [`NONE`].
+fn none(ticket: &str) -> String {
+    format!("{NONE}: {ticket}")
 }
 
 /// What becomes of an execution for which we could not do what it needs.

@@ -395,7 +395,14 @@ async fn where_there_is_no_room_nothing_ran_and_the_next_run_starts_it() {
     let error = stage.run(Rerun::No).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("could not be started: full"));
+    let error = stage.run(Rerun::No).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    // Nor is there a second one where the answer to the first that succeeds is lost.
     stage.world().room = true;
+    stage.world().takes = minutes(4);
+    stage.world().reply_lost = true;
+    stage.run(Rerun::No).await.unwrap_err();
+    stage.world().reply_lost = false;
     stage.run(Rerun::No).await.unwrap();
     assert_eq!(stage.ran(), 1);
 }

@@ -230,6 +230,17 @@ impl Aws {
         self.inner.ecs.connect_agents(connect);
     }
 
+    /// Has the sessions of a cluster encrypted with a KMS key.
+    pub fn encrypt_sessions(&self, cluster: &str, key: &str) {
+        self.inner.ecs.encrypt_sessions(cluster, key);
+    }
+
+    /// Whether messages of ECS Exec's sessions that begin from now on are lost, doubled and
+    /// reordered at times.
+    pub fn disturb_sessions(&self, disturbs: bool) {
+        self.inner.ecs.disturb_sessions(disturbs);
+    }
+
     async fn api(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {

@@ -28,6 +28,8 @@ pub struct Behaviour {
     pub takes: Duration,
     /// How it ends when it is asked to stop.
     pub stopped: Exit,
+    /// A program that its image lacks: a container that is to run it does not start.
+    pub lacks: Option<&'static str>,
     /// What a command does that is run in a terminal of it. Each begins anew.
     pub commands: Ran,
     /// Who answers requests in its stead, where that can be asked: at the address of a traffic tag.
@@ -60,6 +62,7 @@ impl Behaviour {
             healthy: true,
             lines: Vec::new(),
             takes,
+            lacks: None,
             stopped: Exit::with(0),
             commands: Ran::default(),
             answers: None,
@@ -156,6 +159,11 @@ impl Simulated {
             at: clock.now(),
         };
         let behaviour = (self.inner.script)(&started);
+        if let Some(lacks) = behaviour.lacks
+            && started.command[0] == lacks
+        {
+            return Err(StartError::CommandNotFound(lacks.to_owned()));
+        }
         self.lock().push(started);
         for line in &behaviour.lines {
             (spec.logs)(Stream::Stdout, line);

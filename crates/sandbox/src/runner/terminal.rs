@@ -21,8 +21,12 @@ use crate::process::Process;
 const PIECE: usize = 1024;
 /// How long a command that was killed may hold its terminal.
 const KILLED: Duration = Duration::from_secs(2);
-/// How long a simulated command takes to print what it prints last.
-const LAST: Duration = Duration::from_secs(1);
+/// How long after a command lost its terminal the end of its container may be known, which took it
+/// along.
+const FIRST_ENDS: Duration = Duration::from_millis(150);
+/// How long a simulated container ends after a command that ends it: so long a task that waits for
+/// its program lets an agent send what was printed last.
+const LAST: Duration = Duration::from_secs(3);
 
 /// What is typed, or done to the window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,7 @@ pub struct Terminal {
     output: mpsc::Receiver<Bytes>,
     typed: mpsc::Sender<Typed>,
     killed: CancellationToken,
+    gone: CancellationToken,
 }
 
 impl Terminal {
@@ -46,6 +51,12 @@ impl Terminal {
     /// and the command waits when the terminal is full.
     pub async fn next(&mut self) -> Option<Bytes> {
         self.output.recv().await
+    }
+
+    /// Whether the container ended under it, and took whoever carries it along: the first process
+    /// of a container ends all others. To be asked once [`Terminal::next`] gave `None`.
+    pub fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
     }
 
     /// Types. What comes after the end is lost.
@@ -81,17 +92,18 @@ pub(super) async fn start(
     let child = spawned.map_err(|error| ExecError::Machine(error.to_string()))?;
     let (out, output) = mpsc::channel(1);
     let (typed, keys) = mpsc::channel(64);
-    let killed = CancellationToken::new();
+    let (killed, gone) = (CancellationToken::new(), CancellationToken::new());
     tokio::spawn(converse(
         pty,
         child,
         (out, keys),
-        (killed.clone(), first.clone()),
+        (killed.clone(), first.clone(), gone.clone()),
     ));
     Ok(Terminal {
         output,
         typed,
         killed,
+        gone,
     })
 }
 
@@ -100,7 +112,7 @@ async fn converse(
     pty: pty_process::Pty,
     mut child: Child,
     (out, mut keys): (mpsc::Sender<Bytes>, mpsc::Receiver<Typed>),
-    (killed, first): (CancellationToken, Process),
+    (killed, first, gone): (CancellationToken, Process, CancellationToken),
 ) {
     let (mut from, mut to) = pty.into_split();
     let reading = async {
@@ -131,11 +143,16 @@ async fn converse(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = reading => {}
+        // The kernel kills the others before the first one's end is known.
+        () = reading => {
+            if tokio::time::timeout(FIRST_ENDS, first.wait()).await.is_ok() {
+                gone.cancel();
+            }
+        }
         () = writing => {}
         () = killed.cancelled() => kill_alone(&child),
-        // A container takes its commands with it.
-        _ = first.wait() => {}
+        // A container takes its commands with it, and its agent.
+        _ = first.wait() => gone.cancel(),
     }
     drop(out);
     drop((from, to));
@@ -174,7 +191,7 @@ pub(super) fn simulated(
 ) -> Terminal {
     let (out, output) = mpsc::channel(1);
     let (typed, mut keys) = mpsc::channel(64);
-    let killed = CancellationToken::new();
+    let (killed, gone) = (CancellationToken::new(), CancellationToken::new());
     let (done, mut finished) = watch::channel(false);
     let ran = running.ran(command);
     let (acting, clock, takes, ends) = (running.clone(), clock.clone(), ran.takes, ran.ends);
@@ -188,7 +205,7 @@ pub(super) fn simulated(
             acting.end(exit);
         }
     });
-    let (over, mut ended) = (killed.clone(), running.exit());
+    let (over, left, mut ended) = (killed.clone(), gone.clone(), running.exit());
     background.spawn(async move {
         let print = async |lines: &[String]| {
             for line in lines {
@@ -211,12 +228,13 @@ pub(super) fn simulated(
             () = shown => {}
             () = ignored => {}
             () = over.cancelled() => {}
-            _ = ended.wait_for(Option::is_some) => {}
+            _ = ended.wait_for(Option::is_some) => left.cancel(),
         }
     });
     Terminal {
         output,
         typed,
         killed,
+        gone,
     }
 }

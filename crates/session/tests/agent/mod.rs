@@ -1,6 +1,8 @@
 //! The other side of a session, message by message, written from the agent's source
 //! (`agent/session/contracts/agentmessage.go` of github.com/aws/amazon-ssm-agent).
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes};
@@ -17,6 +19,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 pub struct Got {
     pub kind: String,
     pub sequence: i64,
+    pub flags: u64,
     pub payload_type: u32,
     pub payload: Bytes,
 }
@@ -31,6 +34,7 @@ impl Got {
         let json = (self.kind == "acknowledge").then(|| self.json())?;
         assert_eq!(json["AcknowledgedMessageType"], "output_stream_data");
         assert_eq!(json["IsSequentialMessage"], true);
+        assert_eq!((self.sequence, self.flags), (0, 3));
         json["AcknowledgedMessageSequenceNumber"].as_i64()
     }
 }
@@ -56,6 +60,7 @@ pub async fn pair() -> (Session, Agent) {
         ),
         token: "the-token".to_owned().into(),
         headers: HeaderMap::new(),
+        proxy: None,
     };
     let accept = async {
         let (stream, _) = listener.accept().await.unwrap();
@@ -103,6 +108,7 @@ fn read(bytes: &Bytes) -> Got {
             .trim()
             .to_owned(),
         sequence: i64::from_be_bytes(bytes[48..56].try_into().unwrap()),
+        flags: u64::from_be_bytes(bytes[56..64].try_into().unwrap()),
         payload_type: number(112),
         payload: bytes.slice(120..),
     }

@@ -1,9 +1,9 @@
 //! Whether what runs takes commands, where ECS went back from what was to make it so.
 
-use aws_sdk_ecs::types::{DesiredStatus, Service, Task};
+use aws_sdk_ecs::types::{Service, Task};
 
 use crate::client::Clients;
-use crate::runtime::{Names, rollout};
+use crate::runtime::{Names, rollout, tasks};
 
 /// The deployment that ECS went back to, where its tasks take no commands although the service says
 /// that they do. What is gone back to is a service revision, and that has no
@@ -18,16 +18,9 @@ pub(super) async fn gone_back_to_without(
     service: &Service,
 ) -> Option<String> {
     rollout::went_back(service).filter(|_| service.enable_execute_command())?;
-    let cluster = &clients.cluster.0;
-    let list = clients.ecs.list_tasks().cluster(cluster);
-    let list = list.service_name(&names.service);
-    let listed = list.desired_status(DesiredStatus::Running).send().await;
-    let arns = listed.ok()?.task_arns.filter(|arns| !arns.is_empty())?;
-    let call = clients.ecs.describe_tasks().cluster(cluster);
-    let described = call.set_tasks(Some(arns)).send().await.ok()?;
-    let mut tasks = described.tasks().iter();
+    let tasks = tasks::of_service(clients, &names.service).await.ok()?;
     let primary = rollout::newest(service)?;
     let is_without =
         |task: &Task| task.started_by() == Some(primary) && !task.enable_execute_command();
-    tasks.any(is_without).then(|| primary.to_owned())
+    tasks.iter().any(is_without).then(|| primary.to_owned())
 }

@@ -110,6 +110,8 @@ pub struct World {
     /// Nothing can be done for one that runs.
     pub unattended: bool,
     pub room: bool,
+    /// The tickets for which there was none.
+    full: std::collections::BTreeSet<String>,
     /// Whether the answer to a start says which one it made.
     pub names: bool,
 }
@@ -230,6 +232,10 @@ impl Jobs for Fake {
             return Err(Error::new(kind, "cannot start it"));
         }
         if !world.room {
+            world.full.insert(ticket.to_owned());
+        }
+        // A ticket that came to nothing stays so.
+        if world.full.contains(ticket) {
             return Ok(Started::Nothing("full".into()));
         }
         let mut known = world.executions.iter();
@@ -476,6 +482,7 @@ impl Stage {
             refuses: None,
             unattended: false,
             room: true,
+            full: std::collections::BTreeSet::new(),
             names: true,
         }));
         let record = Arc::new(Record {

@@ -90,13 +90,22 @@ impl Ecs {
         if wanted.len() > 100 {
             return Err(invalid("Clusters cannot have more than 100 entries."));
         }
-        let tags = texts(input, "include").iter().any(|part| part == "TAGS");
+        let includes = |part: &str| texts(input, "include").iter().any(|it| it == part);
+        let (tags, configurations) = (includes("TAGS"), includes("CONFIGURATIONS"));
         let state = self.lock();
         let (mut clusters, mut failures) = (Vec::new(), Vec::new());
         for id in wanted {
             let name = last_part(&id);
             match state.clusters.get(name) {
-                Some(cluster) => clusters.push(view(&state, cluster, tags)),
+                Some(cluster) => {
+                    let mut view = view(&state, cluster, tags);
+                    // "If this value is omitted, then the additional information isn't included"
+                    // (`include` of DescribeClusters).
+                    if let (false, Some(members)) = (configurations, view.as_object_mut()) {
+                        members.remove("configuration");
+                    }
+                    clusters.push(view);
+                }
                 None => {
                     let arn = self.inner.names.arn(&format!("cluster/{name}"));
                     failures.push(json!({"arn": arn, "reason": "MISSING"}));
@@ -104,6 +113,18 @@ impl Ecs {
             }
         }
         Ok(json!({"clusters": clusters, "failures": failures}))
+    }
+
+    /// Has the sessions of a cluster encrypted with a key: `executeCommandConfiguration.kmsKeyId`,
+    /// as UpdateCluster sets it.
+    pub fn encrypt_sessions(&self, cluster: &str, key: &str) {
+        if let Some(cluster) = self.lock().clusters.get_mut(cluster) {
+            let configuration = json!({"executeCommandConfiguration": {
+                "kmsKeyId": key, "logging": "DEFAULT",
+            }});
+            let settings = &mut cluster.settings;
+            settings.insert("configuration".to_owned(), configuration);
+        }
     }
 
     pub(super) fn list_clusters(&self, input: &Value) -> Result<Value, AwsError> {

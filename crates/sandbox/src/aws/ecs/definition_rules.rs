@@ -182,6 +182,16 @@ fn check_container(input: &Value, container: &Value, fargate: bool) -> Result<()
     check_environment(input, container)?;
     check_logs(container, fargate)?;
     check_health(container)?;
+    let restarts = container.get("restartPolicy").unwrap_or(&Value::Null);
+    // "You can specify a minimum restartAttemptPeriod of 60 seconds and a maximum of 1800 seconds"
+    // (`ContainerRestartPolicy`, ECS API Reference). The words are ours.
+    if let Some(period) = number(restarts, "restartAttemptPeriod")
+        && !(60..=1800).contains(&period)
+    {
+        return Err(client(format!(
+            "Invalid 'restartAttemptPeriod' setting for container '{name}': between 60 and 1800 seconds."
+        )));
+    }
     match number(container, "stopTimeout") {
         Some(seconds) if fargate && !(0..=120).contains(&seconds) => Err(client(format!(
             "Invalid 'stopTimeout' setting for container '{name}': at most 120 seconds on Fargate."

@@ -15,7 +15,8 @@ use super::names::{Names, last_part};
 use super::state::{State, Task};
 use super::{Ecs, invalid};
 use crate::aws::error::AwsError;
-use crate::aws::json::{flag, need, seconds, text};
+use crate::aws::gateway::Place;
+use crate::aws::json::{flag, list, need, seconds, text};
 
 /// How long after its container an agent runs, and how long after that it is connected:
 /// "ExecuteCommandAgent going to RUNNING only indicates the status of the SSM Agent process. It can
@@ -33,6 +34,8 @@ pub struct Agent {
     pub started: Option<jiff::Timestamp>,
     /// Whether the Message Gateway knows it.
     pub connected: bool,
+    /// Why it is STOPPED.
+    pub reason: Option<&'static str>,
 }
 
 impl Agent {
@@ -41,6 +44,18 @@ impl Agent {
         status: "PENDING",
         started: None,
         connected: false,
+        reason: None,
+    };
+
+    /// What becomes of the one of a container whose root cannot be written to: "The SSM agent
+    /// requires that the container file system can be written to in order to create the required
+    /// directories and files" (Amazon ECS Developer Guide, "Considerations for using ECS Exec").
+    /// That it is then STOPPED is from aws/containers-roadmap#1359; the reason's words are ours.
+    const CANNOT_WRITE: Self = Self {
+        status: "STOPPED",
+        started: None,
+        connected: false,
+        reason: Some("ExecuteCommandAgent cannot write to the container's file system"),
     };
 
     /// As DescribeTasks shows it with its container.
@@ -48,6 +63,9 @@ impl Agent {
         let mut out = json!({"name": "ExecuteCommandAgent", "lastStatus": self.status});
         if let Some(at) = self.started {
             out["lastStartedAt"] = seconds(at);
+        }
+        if let Some(reason) = self.reason {
+            out["reason"] = json!(reason);
         }
         out
     }
@@ -59,6 +77,12 @@ impl Ecs {
     /// answers `TargetNotConnectedException` for good.
     pub fn connect_agents(&self, connect: bool) {
         self.inner.agents_connect.store(connect, Ordering::Relaxed);
+    }
+
+    /// Whether messages of sessions that begin from now on are lost, doubled and reordered at
+    /// times.
+    pub fn disturb_sessions(&self, disturbs: bool) {
+        self.inner.gateway.disturb(disturbs);
     }
 
     /// Lets the agent of a task that has just started come up.
@@ -78,6 +102,17 @@ impl Ecs {
             clock.sleep(CONNECTING).await;
             let connected = ecs.inner.agents_connect.load(Ordering::Relaxed);
             ecs.change_agent(&id, |agent, _| agent.connected = connected);
+        });
+    }
+
+    /// The folders of the agent that who mounts them can have written to all the same
+    /// (aws-containers/amazon-ecs-exec-checker#71).
+    pub(super) fn stop_agent_that_cannot_write(&self, id: &str, container: &str) {
+        self.change(id, |task, _| {
+            if task.agent.is_some() {
+                let agents = &mut task.agents_apart;
+                agents.insert(container.to_owned(), Agent::CANNOT_WRITE);
+            }
         });
     }
 
@@ -105,7 +140,9 @@ impl Ecs {
         if !flag(input, "interactive") {
             return Err(invalid("Interactive must be true."));
         }
-        let agent = task.agent.filter(|agent| agent.status == "RUNNING");
+        let named = text(input, "container");
+        let agent = task.agent_of(named.or(task.containers.first().map(|one| one.name.as_str())));
+        let agent = agent.filter(|agent| agent.status == "RUNNING");
         let (Some(agent), "RUNNING") = (agent, task.last_status) else {
             // keidarcy/e1s#206.
             return Err(invalid(
@@ -114,7 +151,7 @@ impl Ecs {
                  and try again.",
             ));
         };
-        let view = match (text(input, "container"), task.containers.as_slice()) {
+        let view = match (named, task.containers.as_slice()) {
             (Some(name), all) => all.iter().find(|one| one.name == name),
             (None, [only]) => Some(only),
             (None, _) => None,
@@ -133,7 +170,17 @@ impl Ecs {
             ));
         };
         let command = need(input, "command").to_owned();
-        let session = self.inner.gateway.open(container.clone(), command);
+        let key = state.clusters.get(&cluster).and_then(|it| {
+            it.settings.get("configuration")?["executeCommandConfiguration"]["kmsKeyId"].as_str()
+        });
+        let place = Place {
+            container: container.clone(),
+            name: view.arn.clone(),
+            key: key.map(str::to_owned),
+            log_group: log_group(&state, task, &view.name)
+                .map(|group| (self.inner.logs.clone(), group)),
+        };
+        let session = self.inner.gateway.open(place, command);
         Ok(json!({
             "clusterArn": state.clusters.get(&cluster).map(|it| it.arn.clone()),
             "containerArn": view.arn,
@@ -147,6 +194,23 @@ impl Ecs {
             "taskArn": task.arn,
         }))
     }
+}
+
+impl Task {
+    /// The agent of one of its containers.
+    pub fn agent_of(&self, container: Option<&str>) -> Option<Agent> {
+        let apart = container.and_then(|name| self.agents_apart.get(name));
+        self.agent.map(|agent| *apart.unwrap_or(&agent))
+    }
+}
+
+/// The group that a container prints to.
+fn log_group(state: &State, task: &Task, container: &str) -> Option<String> {
+    let definition = state.definition(&task.definition)?;
+    let mut containers = list(&definition.value, "containerDefinitions").iter();
+    let ours = containers.find(|it| need(it, "name") == container)?;
+    let group = ours["logConfiguration"]["options"]["awslogs-group"].as_str();
+    group.map(str::to_owned)
 }
 
 /// Whether commands may be run in a task.

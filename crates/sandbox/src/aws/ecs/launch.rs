@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Ecs;
 use super::health::HealthCheck;
 use crate::aws::ecr::stored_image;
-use crate::aws::json::{list, need, number, text};
+use crate::aws::json::{flag, list, need, number, text};
 use crate::runner::{ContainerSpec, LogSink, Purpose, StartError};
 
 /// What the vendor waits before SIGKILL when `stopTimeout` is not given.
@@ -32,6 +32,34 @@ pub struct Prepared {
     pub stop_timeout: Duration,
     /// The containers that it waits for.
     pub after: Vec<String>,
+    /// When it is started again after its end.
+    pub restarts: Option<RestartPolicy>,
+    /// Whether an agent of ECS Exec finds nothing there that it can write to.
+    pub agent_cannot_write: bool,
+}
+
+/// "Amazon ECS can restart the container if it exits" (`ContainerRestartPolicy`, ECS API
+/// Reference).
+#[derive(Clone)]
+pub struct RestartPolicy {
+    /// "A list of exit codes that Amazon ECS will ignore and not attempt a restart on."
+    pub ignored: Vec<i32>,
+    /// "If a container isn't able to run for this time period and exits early, it will not be
+    /// restarted." By default "a container must run for 300 seconds".
+    pub period: Duration,
+}
+
+impl RestartPolicy {
+    fn read(container: &Value) -> Option<Self> {
+        let policy = container.get("restartPolicy")?;
+        let ignored = list(policy, "ignoredExitCodes").iter();
+        let ignored = ignored.filter_map(|code| i32::try_from(code.as_i64()?).ok());
+        let period = number(policy, "restartAttemptPeriod").unwrap_or(300);
+        flag(policy, "enabled").then(|| Self {
+            ignored: ignored.collect(),
+            period: Duration::from_secs(u64::try_from(period).unwrap_or_default()),
+        })
+    }
 }
 
 /// Where an image is stored, and under which tag or digest.
@@ -209,6 +237,11 @@ impl Ecs {
                 .iter()
                 .map(|on| need(on, "containerName").to_owned())
                 .collect(),
+            restarts: RestartPolicy::read(container),
+            agent_cannot_write: flag(container, "readonlyRootFilesystem") && {
+                let mut mounts = list(container, "mountPoints").iter();
+                !mounts.any(|mount| need(mount, "containerPath") == "/var/lib/amazon/ssm")
+            },
         })
     }
 

@@ -7,9 +7,9 @@ use jiff::SignedDuration;
 use tokio::sync::watch;
 
 use super::Ecs;
-use super::launch::{Prepared, start_failure};
+use super::launch::{Prepared, RestartPolicy, start_failure};
 use super::state::{Stop, Task};
-use crate::runner::Container;
+use crate::runner::{Container, Exit};
 
 /// How long Fargate takes to find a place and attach the network interface.
 const PROVISIONING: Duration = Duration::from_secs(8);
@@ -37,6 +37,18 @@ pub(super) struct Live {
     pub(super) container: Container,
     essential: bool,
     stop_timeout: Duration,
+    restarts: Option<RestartPolicy>,
+    /// When it started, or started again.
+    since: jiff::Timestamp,
+    /// Whether it ended, is started no more, and the task goes on without it.
+    left: bool,
+}
+
+impl Live {
+    /// Whether anything becomes of its end.
+    fn is_watched(&self) -> bool {
+        !self.left && (self.essential || self.restarts.is_some())
+    }
 }
 
 impl Task {
@@ -92,23 +104,31 @@ impl Ecs {
         if self.wait(PENDING, &mut stop).await {
             return self.end(id, Vec::new()).await;
         }
-        let live = match self.start_all(id, &prepared).await {
+        let mut live = match self.start_all(id, &prepared).await {
             Ok(live) => live,
             Err((reason, live)) => return self.fail_to_start(id, reason, Some(live)).await,
         };
         self.start_agent(id);
-        let checks = self.checks(id, &prepared, &live);
-        let ended = {
-            let essential: FuturesUnordered<_> = live
-                .iter()
-                .filter(|one| one.essential)
-                .map(|one| async move { one.container.wait().await })
-                .collect();
-            let mut essential = essential;
-            tokio::select! {
-                _ = stop.wait_for(Option::is_some) => None,
-                exit = essential.next() => exit,
-                () = checks => None,
+        for one in prepared.iter().filter(|one| one.agent_cannot_write) {
+            self.stop_agent_that_cannot_write(id, &one.name);
+        }
+        let ended = loop {
+            let checks = self.checks(id, &prepared, &live);
+            let ended = {
+                let watched = live.iter().enumerate().filter(|(_, one)| one.is_watched());
+                let mut watched: FuturesUnordered<_> = watched
+                    .map(|(at, one)| async move { (at, one.container.wait().await) })
+                    .collect();
+                tokio::select! {
+                    _ = stop.wait_for(Option::is_some) => None,
+                    exit = watched.next() => exit,
+                    () = checks => None,
+                }
+            };
+            match ended {
+                Some((at, exit)) if self.restarts(id, &prepared, &mut live[at], exit).await => {}
+                Some((at, _)) if !live[at].essential => live[at].left = true,
+                ended => break ended,
             }
         };
         if ended.is_some() {
@@ -118,6 +138,37 @@ impl Ecs {
             clock.sleep(DEACTIVATING).await;
         }
         self.end(id, live).await;
+    }
+
+    /// Starts a container again that has ended, where its policy says so; whether it did.
+    async fn restarts(&self, id: &str, prepared: &[Prepared], one: &mut Live, exit: Exit) -> bool {
+        let clock = &self.inner.host.clock;
+        let Some(policy) = &one.restarts else {
+            return false;
+        };
+        let ran = clock.since(one.since);
+        if policy.ignored.contains(&exit.code) || ran < clock.in_cloud_time(policy.period) {
+            return false;
+        }
+        let Some(spec) = prepared.iter().find(|it| it.name == one.name) else {
+            return false;
+        };
+        let Ok(container) = self.inner.host.runner.start(spec.spec.clone()).await else {
+            return false;
+        };
+        (one.container, one.since) = (container.clone(), clock.now());
+        self.change(id, |task, _| {
+            let mut live = task.live.iter_mut();
+            if let Some(found) = live.find(|(name, _)| *name == one.name) {
+                found.1 = container;
+            }
+            // "we cannot ECS Exec into the container after the container restarts"
+            // (aws-containers/amazon-ecs-exec-checker#80).
+            if let Some(agent) = &mut task.agent {
+                agent.connected = false;
+            }
+        });
+        true
     }
 
     /// Waits; true when the task is asked to stop meanwhile.
@@ -150,6 +201,9 @@ impl Ecs {
                     container,
                     essential: one.essential,
                     stop_timeout: one.stop_timeout,
+                    restarts: one.restarts.clone(),
+                    since: self.now(),
+                    left: false,
                 }),
                 Err(error) => {
                     let mut reason = String::new();
@@ -253,6 +307,7 @@ impl Ecs {
             if let Some(agent) = &mut task.agent {
                 (agent.status, agent.connected) = ("STOPPED", false);
             }
+            task.agents_apart.clear();
             task.last_status = "DEPROVISIONING";
             task.times.insert("executionStoppedAt", now);
         });

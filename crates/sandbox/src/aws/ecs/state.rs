@@ -196,6 +196,8 @@ pub struct Task {
     pub version: u64,
     /// Beside each container, where commands may be run.
     pub agent: Option<Agent>,
+    /// Those of containers beside which it is otherwise, by name.
+    pub agents_apart: BTreeMap<String, Agent>,
     /// The containers that run, by name.
     #[serde(skip)]
     pub live: Vec<(String, Container)>,

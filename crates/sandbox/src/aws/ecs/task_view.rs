@@ -98,7 +98,7 @@ fn container(task: &Task, of: &ContainerView, attachment: uuid::Uuid) -> Value {
     if of.last_status != "PENDING" {
         out["runtimeId"] = json!(of.runtime_id);
     }
-    if let Some(agent) = &task.agent {
+    if let Some(agent) = task.agent_of(Some(&of.name)) {
         out["managedAgents"] = json!([agent.view()]);
     }
     if let Some(digest) = &of.digest {

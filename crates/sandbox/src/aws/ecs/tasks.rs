@@ -55,8 +55,16 @@ impl Ecs {
         if self.inner.is_full.load(Ordering::Relaxed) {
             // No error: "failures" of the answer (ECS Developer Guide, "API failure reasons";
             // aws/containers-roadmap#837).
-            let reason = "Capacity is unavailable at this time. Please try again later or in a different availability zone";
-            return Ok(json!({"tasks": [], "failures": [{"reason": reason}]}));
+            // That a token stands for this answer too, as for each that is no error, is ours:
+            // "If you retry a request that completed successfully using the same client token and
+            // the same parameters, the retry succeeds without performing any further actions"
+            // ("Ensuring idempotency").
+            if let Some(token) = text(input, "clientToken") {
+                state
+                    .runs
+                    .insert(token.to_owned(), (input.clone(), Vec::new()));
+            }
+            return Ok(no_room());
         }
         let mut tags = list(input, "tags").to_vec();
         if text(input, "propagateTags") == Some("TASK_DEFINITION") {
@@ -210,6 +218,7 @@ impl Ecs {
             private_ip: format!("10.0.{}.{}", byte[0] % 16, byte[1].max(4)),
             version: 1,
             agent: takes_commands.then_some(Agent::PENDING),
+            agents_apart: BTreeMap::new(),
             live: Vec::new(),
             stop: watch::Sender::new(None),
             id: id.clone(),
@@ -397,6 +406,11 @@ fn views(state: &State, ids: &[String]) -> Value {
     json!({"tasks": tasks, "failures": []})
 }
 
+fn no_room() -> Value {
+    let reason = "Capacity is unavailable at this time. Please try again later or in a different availability zone";
+    json!({"tasks": [], "failures": [{"reason": reason}]})
+}
+
 /// The answer to a call with a token that was used before: the same tasks, or a conflict.
 fn repeated(state: &State, input: &Value) -> Result<Option<Value>, AwsError> {
     let Some((request, tasks)) = text(input, "clientToken").and_then(|token| state.runs.get(token))
@@ -404,6 +418,7 @@ fn repeated(state: &State, input: &Value) -> Result<Option<Value>, AwsError> {
         return Ok(None);
     };
     match request == input {
+        true if tasks.is_empty() => Ok(Some(no_room())),
         true => Ok(Some(views(state, tasks))),
         false => Err(AwsError::new(
             "ConflictException",

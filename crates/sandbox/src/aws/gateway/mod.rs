@@ -9,6 +9,7 @@ mod wire;
 mod words;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use axum::extract::{FromRequestParts as _, Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::error::AwsError;
+use super::logs::Logs;
 use super::policy::Policy;
 use super::sigv4;
 use crate::Host;
@@ -35,6 +37,38 @@ pub(super) struct Gateway {
     /// What the user may do; `None`: everything.
     policy: Arc<Mutex<Option<Policy>>>,
     sessions: Arc<Mutex<HashMap<String, Session>>>,
+    /// By the container's ARN.
+    workers: Arc<Mutex<HashMap<String, Arc<Workers>>>>,
+    disturbed: Arc<AtomicBool>,
+}
+
+/// Where a session's command runs.
+pub(super) struct Place {
+    pub(super) container: Container,
+    /// The container's ARN.
+    pub(super) name: String,
+    /// The KMS key with which sessions are to be encrypted.
+    pub(super) key: Option<String>,
+    /// Where its transcript goes to, once it is over: "DEFAULT: The awslogs configuration in the
+    /// task definition is used" (`ExecuteCommandConfiguration`, ECS API Reference).
+    pub(super) log_group: Option<(Logs, String)>,
+}
+
+/// What the agent of a container has for sessions. Two at a time (`defaultSessionLimit` of
+/// `manager_init_task_linux.go` of github.com/aws/amazon-ecs-agent, which the agent gets as
+/// `SessionWorkersLimit`); one more waits for its turn, and what comes beside it is never begun.
+struct Workers {
+    free: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(2)),
+            waiting: Arc::new(Semaphore::new(1)),
+        }
+    }
 }
 
 /// A session that is open.
@@ -56,13 +90,15 @@ impl Gateway {
             host: host.clone(),
             policy,
             sessions: Arc::default(),
+            workers: Arc::default(),
+            disturbed: Arc::default(),
         }
     }
 
     /// Opens a session in which the agent of a container runs a command. It begins at once, whether
     /// or not a client comes: agents ask for no handshake for a single command
     /// (`SingleCommand.RequireHandshake` of the agent).
-    pub(super) fn open(&self, container: Container, command: String) -> Opened {
+    pub(super) fn open(&self, place: Place, command: String) -> Opened {
         let number = uuid::Uuid::new_v4().simple().to_string();
         let session_id = format!("ecs-execute-command-0{}", &number[..16]);
         let token_value = format!("AAEAA{}{number}", uuid::Uuid::new_v4().simple());
@@ -77,9 +113,26 @@ impl Gateway {
         };
         self.lock().insert(session_id.clone(), session);
         let (this, id) = (self.clone(), session_id.clone());
-        let agent = agent::Agent::new(&self.host.clock, id.clone());
+        let disturbed = self.disturbed.load(Ordering::Relaxed);
+        let agent = agent::Agent::new(&self.host.clock, id.clone(), disturbed);
+        let workers = {
+            let workers = self.workers.lock();
+            let mut workers = workers.unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(workers.entry(place.name.clone()).or_default())
+        };
         self.host.background.spawn(async move {
-            agent.live(container, command, arriving).await;
+            let mut arriving = arriving;
+            let ended = place.container.clone();
+            let turn = workers.turn();
+            let begins = async {
+                tokio::select! {
+                    turn = turn => turn,
+                    _ = ended.wait() => None,
+                }
+            };
+            if let (Some(_turn), first) = unheard(&mut arriving, begins).await {
+                agent.live(place, command, (first, arriving)).await;
+            }
             this.lock().remove(&id);
         });
         Opened {
@@ -87,6 +140,12 @@ impl Gateway {
             stream_url,
             token_value,
         }
+    }
+
+    /// Whether messages of sessions that begin from now on are lost, doubled and reordered at
+    /// times.
+    pub(super) fn disturb(&self, disturbs: bool) {
+        self.disturbed.store(disturbs, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
@@ -129,6 +188,46 @@ impl Gateway {
         // A client without the token, or one that comes too late, is hung up on. Ours.
         if let (Some(clients), true) = (clients, whole) {
             let _ = clients.send(socket).await;
+        }
+    }
+}
+
+impl Workers {
+    /// Waits until a session's turn has come. `None` where it never does, a moment before the
+    /// session is forgotten.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(free) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(free);
+        }
+        let Ok(_waits) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return std::future::pending().await;
+        };
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+}
+
+/// Holds the clients of a session that has not begun: nobody says anything to them, and their
+/// connection lives. Returns what was waited for, and the last client, if it is still there.
+async fn unheard<T>(
+    clients: &mut mpsc::Receiver<WebSocket>,
+    until: impl Future<Output = T>,
+) -> (T, Option<WebSocket>) {
+    let mut until = std::pin::pin!(until);
+    let mut held: Option<WebSocket> = None;
+    loop {
+        let said = async {
+            match &mut held {
+                Some(socket) => socket.recv().await.is_some_and(|said| said.is_ok()),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = &mut until => return (done, held),
+            Some(socket) = clients.recv() => held = Some(socket),
+            there = said => if !there {
+                held = None;
+            },
         }
     }
 }
