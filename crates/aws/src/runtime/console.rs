@@ -55,18 +55,11 @@ pub(super) async fn open(
                  allows ssmmessages:*Channel); tasks that an apply starts from then on take them"
             ),
         };
-        return Err(Error::new(ErrorKind::Rejected, message).hint(hint));
+        return Err(Error::input(message).hint(hint));
     }
     let begun = exec::begin(clients, (arn, &names.container), command).await?;
     let session = begun.open(clients).await?;
     Ok(Box::new(InTask { place, session }))
-}
-
-/// App Runner has no call for it (the actions of AWS App Runner API Reference).
-pub(super) fn none_on_app_runner(key: &str) -> Error {
-    Error::new(ErrorKind::Rejected, "App Runner's instances take no commands").hint(format!(
-        "`deployer run {key} -- COMMAND` runs one in a task of its own, with the same image, variables and secrets"
-    ))
 }
 
 async fn running(clients: &Clients, names: &Names) -> Result<Vec<Task>> {
