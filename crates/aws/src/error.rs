@@ -6,6 +6,7 @@ use aws_sdk_ecs::error::{BuildError, DisplayErrorContext, ProvideErrorMetadata, 
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::{Refused, read_or_sort};
 use deployer_core::node::Reading;
+use deployer_core::reach::Unreached;
 use deployer_core::redaction::Redaction;
 use secrecy::SecretString;
 
@@ -74,6 +75,8 @@ pub(crate) struct Refusal {
     /// AWS's own; empty when it did not answer.
     words: String,
     answer: String,
+    /// Who took no connection.
+    unreached: Option<Unreached>,
 }
 
 impl Refusal {
@@ -95,6 +98,10 @@ impl Refusal {
             code: code(error).map(str::to_owned),
             words: words(error).to_owned(),
             answer,
+            unreached: match kind {
+                ErrorKind::Unavailable => Unreached::in_error(error, None),
+                _ => None,
+            },
         }
     }
 }
@@ -128,6 +135,7 @@ impl From<Error> for Refusal {
             code: None,
             words: String::new(),
             answer: String::new(),
+            unreached: None,
         }
     }
 }
@@ -155,7 +163,13 @@ impl Refused for Refusal {
         if let Some(ours) = self.ours {
             return ours;
         }
-        let error = Error::new(self.kind, format!("cannot {action}")).because(Answer(self.answer));
+        let error = Error::new(self.kind, format!("cannot {action}"));
+        if let Some(unreached) = self.unreached {
+            let set = std::env::var("AWS_ENDPOINT_URL").ok();
+            let is_its = set.is_some_and(|url| unreached.is_of(&url));
+            return error.because(unreached.error(is_its.then_some("AWS_ENDPOINT_URL")));
+        }
+        let error = error.because(Answer(self.answer));
         let of_code = self.code.as_deref().and_then(hint_for).map(str::to_owned);
         match of_code.or_else(|| hint_for_words(action, &self.words)) {
             Some(hint) => error.hint(hint),
