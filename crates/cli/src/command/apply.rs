@@ -23,6 +23,7 @@ use crate::facts::ImageName;
 use crate::failure;
 use crate::gate::Gates;
 use crate::numbers;
+use crate::outcome;
 use crate::plan_file::PlanFile;
 use crate::record::{self, Recorder};
 use crate::redeploys::Asked;
@@ -172,6 +173,7 @@ async fn locked(
         gates.tell(global);
     }
     accepted.tell_beside(global, &recorded);
+    outcome::tell_left(session, &work.prepared, &verdicts, global.json).await;
     tell_what_serves(global, session, &work, (&recorded, &accepted), began).await;
     let exit = exit.max(unwritten.report(global.json));
     let begun = verdicts.values().any(|it| !it.detached.is_empty());

@@ -199,7 +199,13 @@ fn summary(plan: &Plan, scene: &Scene) -> String {
     .filter(|(count, _)| *count > 0)
     .map(|(count, what)| format!("{count} {what}"))
     .collect();
-    format!("Plan: {}.", parts.join(", "))
+    let losses = sum::losses(plan, usize::MAX).into_iter();
+    let losses = losses.map(|it| format!("\n      {it}")).collect::<String>();
+    let wants = match losses.is_empty() {
+        true => "",
+        false => " What loses data wants:",
+    };
+    format!("Plan: {}.{wants}{losses}", parts.join(", "))
 }
 
 #[cfg(test)]
