@@ -265,7 +265,10 @@ async fn cannot(stage: &Stage) {
     run(stage, APPLY, "aws", Exit::Success).await;
     let said = run(stage, &["exec", "idp"], "aws", Exit::NotRun).await;
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    says(&words, &["take no commands", "`deployer run idp ", " -- COMMAND`"]);
+    says(
+        &words,
+        &["take no commands", "`deployer run idp ", " -- COMMAND`"],
+    );
     let without = |key: &str| {
         want_plain(stage, &Wanted::FIRST);
         stage.edit(|manifest| {

@@ -84,10 +84,7 @@ async fn denied(stage: &Stage) {
         // A plan would only say so again.
         says(
             &said,
-            &[
-                "next: fill in targets.aws.cluster in ",
-                "; then: deployer plan",
-            ],
+            &["next: fill in targets.aws.cluster", "; then: deployer plan"],
         );
         says(&said, &["deployer sandbox try"]);
     }
