@@ -4,6 +4,7 @@ use deployer_tests::deployer::exit;
 use deployer_tests::prepared::Prepared;
 use deployer_tests::project::Project;
 use deployer_tests::sandbox::{Sandbox, Shared};
+use deployer_tests::terminal::Terminal;
 
 static SANDBOX: Shared = Shared::new();
 
@@ -41,6 +42,23 @@ fn not_even_the_most_talkative_log_says_a_secret() {
         .run(&["config", "show", "--origin"])
         .exits(exit::SUCCESS);
     project.assert_no_secret_escaped(&[]);
+}
+
+#[test]
+fn a_value_is_typed_on_a_line_that_nobody_sees() {
+    let Some(mut project) = project("a_value_is_typed_on_a_line_that_nobody_sees") else {
+        return;
+    };
+    project.change(|manifest| manifest.extra_secrets = vec!["partner-key".to_owned()]);
+    let line = "exec \"$DEPLOYER\" secrets set partner-key";
+    let terminal = Terminal::start(&project.deployer, line, (100, 30));
+    terminal.until_it_shows("value of partner-key for ");
+    terminal.until_it_shows(" (hidden):");
+    terminal.types("hunter2\n");
+    let (code, shown) = terminal.finish();
+    assert_eq!(code, exit::SUCCESS, "{shown}");
+    assert!(shown.contains("`partner-key` is version"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 #[test]
@@ -111,11 +129,13 @@ fn a_secret_that_the_next_apply_would_put_back_cannot_be_set_by_hand() {
         .exits(exit::INPUT)
         .says("declares");
     set("client-secret", "").exits(exit::INPUT);
-    // A value as an argument would stand in the list of processes.
-    project
+    // A value as an argument would stand in the list of processes; it is not said again.
+    let typed = project
         .deployer
-        .run(&["secrets", "set", "client-secret", "value"])
+        .run(&["secrets", "set", "client-secret", "hunter2"])
         .exits(exit::INPUT);
+    typed.says("never passes through arguments");
+    assert!(!typed.stderr.contains("hunter2"), "{}", typed.stderr);
     let writes = [
         project.aws.mark_all().writes(),
         project.gcp.mark_all().writes(),

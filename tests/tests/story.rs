@@ -126,7 +126,7 @@ fn the_new_versions_lines_arrive(follower: Running) {
         },
     );
     follower.signal("INT");
-    let lines = follower.finish().exits(exit::SUCCESS).json_lines();
+    let lines = follower.finish().exits(exit::INTERRUPTED).json_lines();
     let mut once = std::collections::HashSet::new();
     for line in &lines {
         assert!(once.insert(line.to_string()), "printed twice: {line}");

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use deployer_core::reach::Obstacle;
+use deployer_core::reach::{Obstacle, Unreached};
 use url::Url;
 
 /// The SDK's usual HTTP client, as it makes its own: the environment's proxies and certificates
@@ -56,12 +56,16 @@ impl HttpConnector for Connection {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let connector = self.0.clone();
         HttpConnectorFuture::new(async move {
-            let host = host_of(request.uri());
+            let (host, url) = (host_of(request.uri()), request.uri().to_owned());
             let outcome = connector.call(request).await;
             outcome.map_err(|error| match Obstacle::in_error(&error) {
                 // A user's error is not tried again.
                 Some(obstacle) => ConnectorError::user(obstacle.error(&host).into()),
-                None => error,
+                None => match Unreached::in_error(&error, Some(&url)) {
+                    // It is tried again as before.
+                    Some(unreached) => ConnectorError::io(unreached.into()),
+                    None => error,
+                },
             })
         })
     }

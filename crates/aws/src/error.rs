@@ -6,6 +6,7 @@ use aws_sdk_ecs::error::{BuildError, DisplayErrorContext, ProvideErrorMetadata, 
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::{Refused, read_or_sort};
 use deployer_core::node::Reading;
+use deployer_core::reach::Unreached;
 use deployer_core::redaction::Redaction;
 use secrecy::SecretString;
 
@@ -80,6 +81,8 @@ pub(crate) struct Refusal {
     answer: String,
     /// What helps, where that is known better than by code and words.
     hint: Option<&'static str>,
+    /// Who took no connection.
+    unreached: Option<Unreached>,
 }
 
 impl Refusal {
@@ -109,6 +112,10 @@ impl Refusal {
             code: code(error).map(str::to_owned),
             words: words(error).to_owned(),
             answer,
+            unreached: match kind {
+                ErrorKind::Unavailable => Unreached::in_error(error, None),
+                _ => None,
+            },
         }
     }
 }
@@ -149,6 +156,7 @@ impl From<Error> for Refusal {
             words: String::new(),
             answer: String::new(),
             hint: None,
+            unreached: None,
         }
     }
 }
@@ -176,7 +184,13 @@ impl Refused for Refusal {
         if let Some(ours) = self.ours {
             return ours;
         }
-        let error = Error::new(self.kind, format!("cannot {action}")).because(Answer(self.answer));
+        let error = Error::new(self.kind, format!("cannot {action}"));
+        if let Some(unreached) = self.unreached {
+            let set = std::env::var("AWS_ENDPOINT_URL").ok();
+            let is_its = set.is_some_and(|url| unreached.is_of(&url));
+            return error.because(unreached.error(is_its.then_some("AWS_ENDPOINT_URL")));
+        }
+        let error = error.because(Answer(self.answer));
         let of_code = self
             .hint
             .or_else(|| self.code.as_deref().and_then(hint_for));

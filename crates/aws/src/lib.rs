@@ -175,6 +175,19 @@ pub fn leaves(kind: &str) -> Option<&'static str> {
     kinds::ALL.iter().find(|it| it.kind == kind)?.leaves
 }
 
+/// The same once it was deleted with this token: with the whole name of what is left.
+pub fn left(kind: &str, name: &str, token: &str) -> Option<String> {
+    let words = leaves(kind)?.replace("NAME", name);
+    Some(words.replace('…', &database::final_part(token)))
+}
+
+/// Whether deleting a thing of this kind must be allowed by name, by what the inventory noted of
+/// its data.
+pub fn holds_data(kind: &str, noted: Option<bool>) -> bool {
+    let mut known = kinds::ALL.iter().filter(|it| it.kind == kind);
+    known.any(|it| it.data.is_guarded_as_noted(noted))
+}
+
 /// The name of every kind that is made and removed by itself, as addresses have it.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
     kinds::ALL.iter().map(|it| it.kind)

@@ -323,7 +323,7 @@ impl Acceptance {
                 view::json_line(&json!({ "event": "not_verified", "why": why }));
             } else {
                 let verify = Again::new(global, "verify");
-                sayln!("not verified: {why}; `{verify}` does it");
+                noteln!("not verified: {why}; `{verify}` does it");
             }
             return;
         }
@@ -348,7 +348,7 @@ impl Acceptance {
                 Overall::Passed if is_told && !has_warnings(one) => {}
                 Overall::Skipped if is_told => {}
                 Overall::Passed => tell_passed(one),
-                Overall::Skipped => sayln!(
+                Overall::Skipped => noteln!(
                     "{}: `{}` is not verified: {}",
                     one.cloud,
                     one.service,
@@ -403,7 +403,7 @@ fn has_warnings(one: &Verified) -> bool {
 }
 
 fn tell_passed(one: &Verified) {
-    sayln!(
+    noteln!(
         "{}: `{}` is verified: {}",
         one.cloud,
         one.service,
@@ -412,8 +412,8 @@ fn tell_passed(one: &Verified) {
     for finding in &one.findings {
         let check = foreign::one_line(&finding.check);
         match &finding.outcome {
-            Outcome::Warned(why) => sayln!("  warning: {check}: {}", foreign::words(why)),
-            Outcome::Skipped(why) => sayln!("  skipped: {check}: {}", foreign::words(why)),
+            Outcome::Warned(why) => noteln!("  warning: {check}: {}", foreign::words(why)),
+            Outcome::Skipped(why) => noteln!("  skipped: {check}: {}", foreign::words(why)),
             Outcome::Passed | Outcome::Failed => {}
         }
     }

@@ -97,11 +97,12 @@ impl Again {
 
 impl fmt::Display for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)?;
+        let (ours, theirs) = of_a_container(&self.words);
+        f.write_str(ours)?;
         for option in named(&self.global) {
             f.write_str(&shown_option(&option))?;
         }
-        Ok(())
+        f.write_str(theirs)
     }
 }
 
@@ -136,15 +137,18 @@ fn is_ours(command: &str) -> bool {
 }
 
 fn with_options(command: &str, options: &[(&str, String)]) -> String {
-    // What stands behind `--` is another program's.
-    let (ours, theirs) = match command.find(" -- ") {
-        Some(at) => command.split_at(at),
-        None => (command, ""),
-    };
+    let (ours, theirs) = of_a_container(command);
     let given = |name: &str| ours.split(' ').any(|word| word == name);
     let missing = options.iter().filter(|(name, _)| !given(name));
     let missing = missing.map(shown_option);
     format!("{ours}{}{theirs}", missing.collect::<String>())
+}
+
+/// A command of ours, and from ` -- ` on the one that it runs in a container, if any: options that
+/// stood there would be that one's.
+fn of_a_container(command: &str) -> (&str, &str) {
+    let at = command.find(" -- ").unwrap_or(command.len());
+    command.split_at(at)
 }
 
 /// An option as it is typed; one without a value is a switch.
@@ -184,6 +188,11 @@ fn named(global: &Global) -> Vec<(&'static str, String)> {
 /// A path as it is typed.
 pub fn path(path: &Path) -> String {
     quoted(&path.display().to_string()).into_owned()
+}
+
+/// A word as it is typed.
+pub fn word(word: &str) -> Cow<'_, str> {
+    quoted(word)
 }
 
 /// A word as a shell takes it for one.
@@ -238,6 +247,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_container_runs_stands_behind_every_option() {
+        let again = Again::new(&global(&["-e", "production"]), "run").with("web");
+        let again = again.with("--").with("ls").with("a b");
+        let again = again.on(CloudName::Gcp).to_string();
+        let typed = "deployer run web --env production --cloud gcp -- ls 'a b'";
+        assert_eq!(again, typed);
+        let words = shlex::split(&again).unwrap();
+        let read = Cli::try_parse_from(words).unwrap().global;
+        assert_eq!(read.env.as_deref(), Some("production"));
+    }
+
+    #[test]
     fn what_is_usual_is_not_named() {
         let again = Again::new(&global(&[]), "apply");
         let again = again.wishing(&Part::CodeOf(["web".to_owned()].into()), true);
@@ -282,8 +303,8 @@ mod tests {
                 "deployer apply --env other (as before)",
             );
             check(
-                "`deployer run web -- seed --env x` runs it",
-                "`deployer run web --env production -- seed --env x` runs it",
+                "`deployer run web -- ls --env x` runs it by itself",
+                "`deployer run web --env production -- ls --env x` runs it by itself",
             );
             check("deployer needs a store", "deployer needs a store");
             check("`deployer sandbox up`", "`deployer sandbox up`");

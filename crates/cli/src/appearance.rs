@@ -101,6 +101,11 @@ impl Screen {
     }
 }
 
+/// Whether the command that runs is to say nothing but what was asked for, and errors.
+pub fn is_quiet() -> bool {
+    again::typed().is_some_and(|global| global.quiet)
+}
+
 /// How the command that runs shows a run, on standard error.
 pub fn progress() -> Progress {
     let (asked, quiet) = again::typed().map_or((ProgressArg::Auto, false), |global| {

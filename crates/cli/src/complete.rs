@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap_complete::engine::CompletionCandidate;
 use deployer_core::address::{Address, CloudName, Target};
-use deployer_core::ledger::Ledger;
+use deployer_core::ledger::{Inventory, Ledger};
 use deployer_manifest::{Inputs, Loaded};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -21,6 +21,17 @@ use crate::whereabouts::{self, MANIFEST};
 pub fn services() -> Vec<CompletionCandidate> {
     let loaded = loaded();
     candidates(loaded.iter().flat_map(|it| it.manifest.services.keys()))
+}
+
+/// What a plan can be shown of: services, databases and caches of the manifest.
+pub fn things() -> Vec<CompletionCandidate> {
+    let loaded = loaded();
+    let manifests = loaded.iter().map(|it| &it.manifest);
+    let all = manifests.flat_map(|it| {
+        let stores = it.databases.keys().chain(it.caches.keys());
+        it.services.keys().chain(stores)
+    });
+    candidates(all)
 }
 
 /// The secrets of the manifest.
@@ -65,6 +76,49 @@ pub fn reported() -> Vec<CompletionCandidate> {
     let all = all.into_iter().rev();
     all.map(|number| CompletionCandidate::new(number.to_string()))
         .collect()
+}
+
+/// The last runs that a ledger on this machine has, newest first.
+pub fn runs() -> Vec<CompletionCandidate> {
+    const MOST: usize = 20;
+    let all = read(|ledger, _| async move { ledger.recent_runs(MOST).await.unwrap_or_default() });
+    let all: BTreeMap<u64, String> = all.into_iter().map(|it| (it.number, it.command)).collect();
+    let all = all.into_iter().rev();
+    all.map(|(number, command)| {
+        CompletionCandidate::new(number.to_string()).help(Some(command.into()))
+    })
+    .collect()
+}
+
+/// What may lose its data: the addresses in the inventory of a ledger on this machine that hold
+/// any.
+pub fn losable() -> Vec<CompletionCandidate> {
+    let all = read(|ledger, _| async move {
+        let inventory = ledger.inventory().await.unwrap_or_default();
+        holding(inventory).collect()
+    });
+    let all: Vec<String> = all.iter().map(Address::to_string).collect();
+    candidates(all.iter())
+}
+
+/// The same, and the word for all of it.
+pub fn losable_or_all() -> Vec<CompletionCandidate> {
+    let mut all = losable();
+    all.push(CompletionCandidate::new("all").help(Some("of this environment".into())));
+    all
+}
+
+fn holding(inventory: Inventory) -> impl Iterator<Item = Address> {
+    let items = inventory.items.into_iter().filter(|(address, item)| {
+        let kind = address.kind.as_str();
+        let holds = match address.cloud {
+            CloudName::Aws => deployer_aws::holds_data(kind, item.data),
+            CloudName::Gcp => deployer_gcp::holds_data(kind, item.data),
+        };
+        // What was adopted is released.
+        holds && !item.adopted
+    });
+    items.map(|(address, _)| address)
 }
 
 /// The addresses in the inventory of a ledger on this machine.

@@ -109,11 +109,11 @@ impl Heard {
                 say!("{}", view::findings::render(&self.findings));
                 sayln!("  it was given no traffic");
             }
-            (Overall::Skipped, Some(why)) => sayln!(
+            (Overall::Skipped, Some(why)) => noteln!(
                 "{cloud}: candidate `{candidate}` of `{service}` got the traffic unasked: {}",
                 foreign::words(why)
             ),
-            (Overall::Passed | Overall::Skipped, _) => sayln!(
+            (Overall::Passed | Overall::Skipped, _) => noteln!(
                 "{cloud}: candidate `{candidate}` of `{service}` was verified before it got the traffic: {counts}"
             ),
         }

@@ -54,6 +54,11 @@ fn unknown(global: &Global, loaded: &Loaded, command: &str) -> Error {
         format!("{} ({})", it.name, file.display())
     });
     let known: Vec<String> = known.collect();
+    let error = Error::input(format!("there is no environment `{name}`{meant}"));
+    let known = format!("known: {}", known.join(", "));
+    if !MAKING.contains(&command) {
+        return error.hint(known);
+    }
     let again = Again::new(
         &Global {
             new_environment: true,
@@ -61,6 +66,8 @@ fn unknown(global: &Global, loaded: &Loaded, command: &str) -> Error {
         },
         command,
     );
-    Error::input(format!("there is no environment `{name}`{meant}"))
-        .hint(format!("known: {}\na new one: `{again}`", known.join(", ")))
+    error.hint(format!("{known}\na new one: `{again}`"))
 }
+
+/// What a new environment begins with; of one that is not there nothing can be read.
+const MAKING: [&str; 4] = ["plan", "apply", "migrate", "secrets set"];

@@ -82,7 +82,14 @@ pub fn main() -> std::process::ExitCode {
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return unparsed(&error, std::env::args().any(|it| it == "--json")).into(),
+        Err(error) => {
+            let words: Vec<String> = std::env::args_os()
+                .skip(1)
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            return unparsed(&error, &words).into();
+        }
     };
     // Where the environment has to be another one, the program starts again in the folder it is in:
     // then the folder is changed.
@@ -112,7 +119,7 @@ pub fn main() -> std::process::ExitCode {
 pub async fn run(arguments: &[&str], surroundings: Surroundings) -> Exit {
     match Cli::try_parse_from(std::iter::once(&"deployer").chain(arguments)) {
         Ok(cli) => command(cli, surroundings).await,
-        Err(error) => unparsed(&error, arguments.contains(&"--json")),
+        Err(error) => unparsed(&error, arguments),
     }
 }
 
@@ -126,8 +133,9 @@ fn enter(global: &Global) -> Result<()> {
     })
 }
 
-fn unparsed(error: &clap::Error, as_json: bool) -> Exit {
-    if let Some((message, hint)) = verbs::explain(error) {
+fn unparsed(error: &clap::Error, arguments: &[&str]) -> Exit {
+    let as_json = arguments.contains(&"--json");
+    if let Some((message, hint)) = verbs::explain(error, arguments) {
         let error = Error::input(message);
         let error = match hint {
             Some(hint) => error.hint(hint),
@@ -210,6 +218,13 @@ async fn command(cli: Cli, surroundings: Surroundings) -> Exit {
 }
 
 async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> Exit {
+    if command.reads_the_manifest()
+        && !global.json
+        && let Some(absent) = session::no_manifest(global)
+    {
+        view::error::print(&absent, false);
+        return ended(command, Exit::Input);
+    }
     let result = match command {
         Command::Init(args) => command::init::run(global, args, surroundings.clock).await,
         Command::Schema(args) => Ok(command::schema::run(args)),
@@ -220,7 +235,8 @@ async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> 
         Command::Completions { shell } => command::completions::run(*shell),
         Command::Check => command::check::run(global),
         Command::Env(EnvCommand::List) => command::env::list(global, surroundings).await,
-        command => match session::load(global) {
+        Command::Logs(_) if verbs::means_follow(global) => Err(verbs::follow(global.manifest())),
+        command => match session::load(global, command) {
             Ok(loaded) => on_manifest(global, loaded, command, surroundings).await,
             Err(problems) => {
                 print_problems(global, &problems);
@@ -232,6 +248,11 @@ async fn one(global: &Global, command: &Command, surroundings: Surroundings) -> 
         view::error::print(&error, global.json);
         Exit::from(error.kind())
     });
+    ended(command, exit)
+}
+
+/// The exit code of a command; those that run another's have codes of their own.
+fn ended(command: &Command, exit: Exit) -> Exit {
     match command {
         Command::Run(_) | Command::Exec(_) => exit.of_run(),
         _ => exit,
@@ -301,7 +322,7 @@ async fn on_manifest(
         Command::Verify(args) => command::verify::run(global, session, args).await,
         Command::Logs(args) => command::logs::run(global, session, args).await,
         Command::Run(args) => command::run::run(global, session, args).await,
-        Command::Exec(args) => command::exec::run(session, args).await,
+        Command::Exec(args) => command::exec::run(global, session, args).await,
         Command::Rollback(args) => command::rollback::run(global, session, args).await,
         Command::Lock(command) => command::lock::run(global, session, command).await,
         Command::Secrets(command) => command::secrets::run(global, session, command).await,
@@ -326,7 +347,7 @@ fn say_switched_on(global: &Global, place: &session::Place) {
         true => view::json_line(&serde_json::json!({
             "event": "switched_on", "cloud": cloud, "apis": apis,
         })),
-        false => sayln!("{cloud}: switched on {}", apis.join(", ")),
+        false => noteln!("{cloud}: switched on {}", apis.join(", ")),
     }
 }
 
@@ -342,11 +363,7 @@ pub(crate) fn print_problems(global: &Global, problems: &deployer_manifest::Prob
         view::json(&serde_json::json!({ "problems": problems.iter().collect::<Vec<_>>() }));
         return;
     }
-    for problem in problems.iter() {
-        if let (Some(file), Some(line)) = (&problem.file, problem.line) {
-            view::github::error_at(&file.to_string_lossy(), line, &problem.message);
-        }
-    }
+    view::github::problems(problems.iter());
     say!("{}", problems.render(width(), colour()));
 }
 
@@ -361,11 +378,12 @@ fn print_warnings(global: &Global, loaded: &Loaded) {
     }
 }
 
+/// How wide errors of the manifest are: as COLUMNS says, else as the terminal is, else 80.
 fn width() -> usize {
-    std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok())
-        .unwrap_or(80)
+    let said = std::env::var("COLUMNS").ok();
+    let said = said.and_then(|columns| columns.parse().ok());
+    let here = std::io::stderr().is_terminal();
+    said.unwrap_or_else(|| if here { view::error_width() } else { 80 })
 }
 
 fn colour() -> deployer_manifest::Colour {

@@ -44,7 +44,7 @@ impl Witness for Here {
     }
 
     fn note(&self, line: &str) {
-        sayln!("{line}");
+        noteln!("{line}");
     }
 }
 

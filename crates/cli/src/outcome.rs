@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use deployer_core::address::CloudName;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::engine::Verdict;
+use deployer_core::journal::Event;
+use deployer_core::ledger::RunRecord;
 use deployer_core::node::{Action, Sort};
-use deployer_core::plan::Prepared;
+use deployer_core::plan::{Change, Prepared};
 
+use crate::session::Session;
 use crate::view::foreign;
 use crate::view::plan;
 
@@ -25,23 +28,53 @@ pub fn tell(prepared: &Prepared, verdicts: &BTreeMap<CloudName, Verdict>, as_jso
         if let Some(line) = line(prepared, *cloud, verdict) {
             outln!("{cloud}: {line}");
         }
-        for left in left(prepared, *cloud, verdict) {
-            outln!("{cloud}: {left}");
+    }
+}
+
+/// Tells people where what a database held is to be found that this run deleted: by its whole name
+/// where the run's journal can be read.
+pub async fn tell_left(
+    session: &Session,
+    prepared: &Prepared,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    as_json: bool,
+) {
+    for place in session.places.iter().filter(|_| !as_json) {
+        let cloud = place.name();
+        let deleted = |change: &&Change| {
+            let done = verdicts.get(&cloud).map(|it| &it.done);
+            change.action == Action::Delete
+                && done.is_some_and(|done| done.contains(&change.address))
+                && plan::leaves(&change.address).is_some()
+        };
+        let deleted: Vec<&Change> = prepared.plan.of(cloud).filter(deleted).collect();
+        if deleted.is_empty() {
+            continue;
+        }
+        let run = place.ledger.last_run().await.ok().flatten();
+        for change in deleted {
+            let token = run.as_ref().and_then(|run| token(run, &change.address));
+            let left = match token {
+                Some(token) => plan::left(&change.address, token),
+                None => plan::leaves(&change.address),
+            };
+            if let Some(left) = left {
+                outln!(
+                    "{cloud}: what is left of the data: {}",
+                    foreign::one_line(&left)
+                );
+            }
         }
     }
 }
 
-/// Where what a database held is to be found that is deleted now.
-fn left(prepared: &Prepared, cloud: CloudName, verdict: &Verdict) -> Vec<String> {
-    let deleted = prepared
-        .plan
-        .of(cloud)
-        .filter(|change| change.action == Action::Delete && verdict.done.contains(&change.address));
-    let left = deleted.filter_map(|change| {
-        let leaves = foreign::one_line(&plan::leaves(&change.address)?);
-        Some(format!("what is left of the data: {leaves}"))
-    });
-    left.collect()
+/// What the calls of a run about a node carry.
+fn token<'a>(run: &'a RunRecord, of: &Address) -> Option<&'a str> {
+    let mut entries = run.entries.iter().rev();
+    entries.find_map(|entry| match &entry.event {
+        Event::Started { address, token, .. } if address == of => Some(token.as_str()),
+        _ => None,
+    })
 }
 
 /// `12 deleted, 1 released`. `None` where nothing was done.

@@ -85,3 +85,12 @@ macro_rules! sayln {
     () => { say!("\n") };
     ($($text:tt)*) => { say!("{}\n", format_args!($($text)*)) };
 }
+
+/// A line to standard error that `--quiet` leaves out: what was not asked for, and is no error.
+macro_rules! noteln {
+    ($($text:tt)*) => {
+        if !$crate::appearance::is_quiet() {
+            sayln!($($text)*);
+        }
+    };
+}

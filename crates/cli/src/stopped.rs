@@ -38,7 +38,9 @@ pub async fn tell(global: &Global, session: &Session) -> Result<()> {
                         "event": "journal_damaged", "cloud": cloud, "number": number, "why": why,
                     })),
                     false => {
-                        sayln!("{cloud}: run {number} did not end, and {why}; reading what it left")
+                        noteln!(
+                            "{cloud}: run {number} did not end, and {why}; reading what it left"
+                        )
                     }
                 }
                 continue;
@@ -47,7 +49,7 @@ pub async fn tell(global: &Global, session: &Session) -> Result<()> {
         if global.json {
             view::json_line(&json!({ "event": "resuming", "cloud": cloud, "run": stopped }));
         } else {
-            sayln!("{cloud}: {}", stopped.words(session.clock.now()));
+            noteln!("{cloud}: {}", stopped.words(session.clock.now()));
         }
     }
     Ok(())

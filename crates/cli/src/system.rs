@@ -83,7 +83,7 @@ fn hangup_is_ignored() -> bool {
     mask.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// What is said to who asks a command to stop.
+/// What is said to who asks a command to stop; nothing where it is empty.
 #[derive(Clone, Copy, Debug)]
 pub struct StopWords {
     /// The first time.
@@ -133,11 +133,15 @@ impl Stop {
                 let before = flag.0.fetch_add(1, Ordering::SeqCst);
                 flag.1.notify_one();
                 if before > 0 {
-                    sayln!("\n{}", words.second);
+                    if !words.second.is_empty() {
+                        sayln!("\n{}", words.second);
+                    }
                     std::process::exit(130);
                 }
                 flag.1.notify_one();
-                crate::view::progress::say_stopping(words.first);
+                if !words.first.is_empty() {
+                    crate::view::progress::say_stopping(words.first);
+                }
             }
         });
         Ok(stop)

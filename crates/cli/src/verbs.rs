@@ -1,10 +1,13 @@
 //! Words that other tools know and this one does not, with what is meant here; never one that
-//! deletes.
+//! deletes, and never what may be a secret.
+
+use std::path::Path;
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use deployer_core::error::Error;
 
-use crate::args::Cli;
+use crate::args::{Cli, Global};
 
 /// What is never suggested: a guess must not lead to it.
 const NEVER: [&str; 2] = ["destroy", "forget"];
@@ -130,8 +133,19 @@ const MEANT: [(&[&str], &str, &str); 23] = [
     ),
 ];
 
-/// What to say of a command that does not exist. `None` when this is another error.
-pub fn explain(error: &clap::Error) -> Option<(String, Option<String>)> {
+/// What to say of a command that does not exist, of a word too much, or of a value that is not
+/// there. `None` when this is another error. `typed` are the words after the program's name.
+pub fn explain(error: &clap::Error, typed: &[&str]) -> Option<(String, Option<String>)> {
+    if error.kind() == ErrorKind::UnknownArgument {
+        return unknown_argument(error);
+    }
+    if error.kind() == ErrorKind::InvalidValue && typed.contains(&"logs") {
+        let of_manifest = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(option)) => option.starts_with("--manifest"),
+            _ => false,
+        };
+        return of_manifest.then(|| (MANIFEST_OPTION.to_owned(), Some(FOLLOW.to_owned())));
+    }
     if error.kind() != ErrorKind::InvalidSubcommand {
         return None;
     }
@@ -141,6 +155,46 @@ pub fn explain(error: &clap::Error) -> Option<(String, Option<String>)> {
     let group = group(error);
     let message = format!("there is no command `{}`", join(&group, typed));
     Some((message, meant(&group, typed)))
+}
+
+/// What `-f` is here, and what other tools mean by it.
+const MANIFEST_OPTION: &str = "`-f` names the manifest, and wants one";
+const FOLLOW: &str = "to go on printing as lines come: deployer logs --follow (or -F)";
+
+/// Whether the manifest that `logs` is given is a word of somebody who means `--follow`: no file,
+/// and not called like one.
+pub fn means_follow(global: &Global) -> bool {
+    let named = global.manifest.as_deref();
+    named.is_some_and(|it| it.extension().is_none() && it.components().count() == 1 && !it.exists())
+}
+
+/// What is said then.
+pub fn follow(named: &Path) -> Error {
+    let message = format!(
+        "`-f` names the manifest, and there is no file `{}`",
+        named.display()
+    );
+    Error::input(message).hint(FOLLOW)
+}
+
+/// A word that a command does not take, where there is more to say than that.
+fn unknown_argument(error: &clap::Error) -> Option<(String, Option<String>)> {
+    // A slip in an option that there is, is no value.
+    let slip = error.get(ContextKind::SuggestedArg).is_some();
+    match group(error).as_str() {
+        // Whatever it is, it may be the value: it is not said again.
+        "secrets set" if !slip => Some((
+            "the value of a secret never passes through arguments: what is typed there stays in \
+             the shell's history, and others see it in the list of processes"
+                .to_owned(),
+            Some(
+                "leave it out and type it hidden, pipe it in, or name a file: \
+                 deployer secrets set NAME --file FILE"
+                    .to_owned(),
+            ),
+        )),
+        _ => None,
+    }
 }
 
 /// The command whose own commands do not have that word: `secrets`, and empty for the program.
@@ -199,7 +253,7 @@ mod tests {
     fn said(words: &[&str]) -> String {
         let typed = [&["deployer"], words].concat();
         let error = Cli::try_parse_from(typed).unwrap_err();
-        let (message, hint) = explain(&error).expect("there is no such command");
+        let (message, hint) = explain(&error, words).expect("there is no such command");
         format!("{message}: {}", hint.unwrap_or_default())
     }
 
@@ -221,6 +275,52 @@ mod tests {
         }
         assert!(said(&["staus"]).ends_with("did you mean `deployer status`?"));
         assert!(said(&["secrets", "lst"]).ends_with("did you mean `deployer secrets list`?"));
+    }
+
+    #[test]
+    fn a_value_that_is_typed_as_an_argument_is_not_said_again() {
+        for words in [
+            &["secrets", "set", "api-token", "hunter2"][..],
+            &[
+                "secrets",
+                "set",
+                "api-token",
+                "hunter2",
+                "--env",
+                "production",
+            ],
+            &[
+                "-e",
+                "production",
+                "secrets",
+                "set",
+                "--file",
+                "x",
+                "api-token",
+                "hunter2",
+            ],
+            &["secrets", "set", "api-token", "--hunter2"],
+        ] {
+            let said = said(words);
+            assert!(said.contains("never passes through arguments"), "{said}");
+            assert!(!said.contains("hunter"), "{said}");
+        }
+    }
+
+    #[test]
+    fn who_follows_logs_as_elsewhere_is_told_how_it_is_done_here() {
+        let said = said(&["logs", "web", "-f"]);
+        assert!(said.contains("--follow"), "{said}");
+        let global = |words: &[&str]| {
+            let typed = [&["deployer"], words].concat();
+            Cli::try_parse_from(typed).unwrap().global
+        };
+        assert!(means_follow(&global(&["logs", "-f", "web"])));
+        assert!(!means_follow(&global(&["logs", "-f", "other.toml"])));
+        assert!(!means_follow(&global(&["logs", "-f", "a/web"])));
+        assert!(!means_follow(&global(&["logs", "web"])));
+        let tail = Cli::try_parse_from(["deployer", "logs", "web", "--tail", "5"]);
+        assert!(tail.is_ok());
     }
 
     #[test]

@@ -27,6 +27,27 @@ fn levels(here: &Path) -> Option<usize> {
     folders.position(|folder| folder.join(MANIFEST).is_file())
 }
 
+/// Where a manifest was looked for, in words, for who has none.
+pub fn searched() -> String {
+    searched_from(&std::env::current_dir().unwrap_or_default())
+}
+
+fn searched_from(here: &Path) -> String {
+    let is_root = |folder: &&Path| ROOTS.iter().any(|name| folder.join(name).exists());
+    match here.ancestors().find(is_root) {
+        Some(root) if root != here => format!(
+            "in {} and the folders above it, up to the repository's root {}",
+            here.display(),
+            root.display()
+        ),
+        Some(root) => format!("in {}, the repository's root", root.display()),
+        None => format!(
+            "in {} alone: outside of a repository no folder above it counts",
+            here.display()
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,8 +60,18 @@ mod tests {
         std::fs::create_dir_all(&deep).unwrap();
         std::fs::write(folder.path().join(MANIFEST), "").unwrap();
         assert_eq!(levels(&deep), None, "there is no repository");
+        let said = searched_from(&deep);
+        assert!(said.contains("no folder above it counts"), "{said}");
         std::fs::create_dir(repository.join(".git")).unwrap();
         assert_eq!(levels(&deep), None, "it is beyond the root");
+        let up_to = format!("root {}", repository.display());
+        assert!(
+            searched_from(&deep).ends_with(&up_to),
+            "{}",
+            searched_from(&deep)
+        );
+        let said = searched_from(&repository);
+        assert!(said.ends_with("the repository's root"), "{said}");
         std::fs::write(repository.join(MANIFEST), "").unwrap();
         assert_eq!(levels(&deep), Some(2));
         std::fs::write(deep.join(MANIFEST), "").unwrap();

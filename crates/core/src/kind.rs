@@ -235,10 +235,15 @@ pub enum Data {
 impl Data {
     /// Whether deleting one of which this is noted must be allowed by name.
     pub fn is_guarded(self, past: &Past) -> bool {
+        self.is_guarded_as_noted(past.data)
+    }
+
+    /// The same by what the inventory says of its data.
+    pub fn is_guarded_as_noted(self, noted: Option<bool>) -> bool {
         match self {
             Self::None => false,
             Self::Guarded | Self::Held => true,
-            Self::AsNoted => past.data.unwrap_or(true),
+            Self::AsNoted => noted.unwrap_or(true),
         }
     }
 }

@@ -4,7 +4,7 @@
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::Refused;
 use deployer_core::node::Reading;
-use deployer_core::reach::Obstacle;
+use deployer_core::reach::{Obstacle, Unreached};
 use deployer_core::redaction::Redaction;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
 use secrecy::SecretString;
@@ -260,6 +260,12 @@ pub(crate) fn failed(error: CloudError, action: &str) -> Error {
     if let Some(obstacle) = Obstacle::in_error(&error) {
         let ours = obstacle.error("Google Cloud");
         return Error::new(ours.kind(), action).because(ours);
+    }
+    if let Some(unreached) = Unreached::in_error(&error, None) {
+        let set = std::env::var("DEPLOYER_GCP_ENDPOINT").ok();
+        let is_its = set.is_some_and(|url| unreached.is_of(&url));
+        let why = unreached.error(is_its.then_some("DEPLOYER_GCP_ENDPOINT"));
+        return Error::new(why.kind(), action).because(why);
     }
     let kind = kind(&error);
     let result = Error::new(kind, action);

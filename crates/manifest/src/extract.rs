@@ -167,9 +167,10 @@ fn report_wrong(report: &mut Report<'_>, path: &KeyPath, kind: &Kind) {
             } else {
                 describe(found)
             };
+            let key = path.parts().last().map_or("", String::as_str);
             (
                 format!("expected {}, found {found}", plain_words(wanted)),
-                String::new(),
+                how_to_write(key, kind, wanted),
             )
         }
         Kind::UnknownVariant(found, known) => {
@@ -196,6 +197,38 @@ fn report_wrong(report: &mut Report<'_>, path: &KeyPath, kind: &Kind) {
     } else {
         report.error(path, message, help);
     }
+}
+
+/// A value of the type that is wanted, as it is written; none that may be a secret is repeated.
+fn how_to_write(key: &str, found: &Kind, wanted: &str) -> String {
+    let text = match found {
+        Kind::InvalidType(Actual::Str(text), _) => text.as_str(),
+        _ => "",
+    };
+    let is_whole = matches!(wanted, "u16" | "u32" | "u64" | "usize" | "i64");
+    let bare = match wanted {
+        "a boolean" | "bool" => text.parse::<bool>().is_ok(),
+        _ => is_whole && text.parse::<i64>().is_ok(),
+    };
+    let example = match key {
+        _ if bare => return format!("write it without quotes: `{key} = {text}`"),
+        "migrate" => "migrate = { command = [\"npm\", \"run\", \"migrate\"] }",
+        "health" => "health = { path = \"/health\" }",
+        "replicas" => "replicas = { min = 2, max = 4 }",
+        "verify" => "verify = { path = \"/health\" }",
+        "port" => "port = 8080",
+        "command" | "entrypoint" => {
+            return format!("write it as `{key} = [\"node\", \"server.js\"]`");
+        }
+        _ if is_whole => return format!("write it as `{key} = 1`"),
+        _ => match wanted {
+            "a boolean" | "bool" => return format!("write it as `{key} = true`"),
+            "a string" | "string" => return format!("write it as `{key} = \"...\"`"),
+            "a sequence" => return format!("write it as `{key} = [\"...\"]`"),
+            _ => return String::new(),
+        },
+    };
+    format!("write it as `{example}`")
 }
 
 fn list(words: &[&str]) -> String {

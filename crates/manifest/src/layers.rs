@@ -43,9 +43,10 @@ pub(crate) fn from_file(path: &Path, shown: PathBuf) -> Result<Layer, Vec<Proble
     let bytes = std::fs::read(path).map_err(|e| {
         let problem = Problem::in_file(shown.clone(), format!("cannot read the manifest: {e}"));
         vec![match e.kind() {
-            std::io::ErrorKind::NotFound => {
-                problem.with_help("name the manifest with -f, or go to its directory")
-            }
+            std::io::ErrorKind::NotFound => problem.with_help(
+                "name the manifest with -f, or go to its directory; `deployer init` makes a \
+                     first one",
+            ),
             _ => problem,
         }]
     })?;

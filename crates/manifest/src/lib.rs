@@ -26,7 +26,9 @@ mod source;
 mod units;
 
 pub use layers::nearest;
-pub use load::{DEFAULT_ENVIRONMENT, Inputs, KnownEnvironment, Leaf, Loaded, environments, load};
+pub use load::{
+    DEFAULT_ENVIRONMENT, Inputs, KnownEnvironment, Leaf, Loaded, environments, load, load_to_read,
+};
 pub use model::Manifest;
 pub use naming::{AwsNames, GcpNames};
 pub use problem::{Colour, Problem, Problems, Severity, render};

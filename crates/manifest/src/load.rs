@@ -81,6 +81,28 @@ pub struct Leaf {
 ///
 /// All faults that can be told apart, at once.
 pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
+    read(inputs, Faults::Refused)
+}
+
+/// The same for who reads or mends, and makes nothing of the manifest: a fault of a single service
+/// that leaves its names and variables alone is a warning. What cannot be read whole, and what is
+/// wrong with anything else, is refused as ever.
+///
+/// # Errors
+///
+/// As of [`load`], with those faults among them where others are left.
+pub fn load_to_read(inputs: &Inputs) -> Result<Loaded, Problems> {
+    read(inputs, Faults::OfServicesPass)
+}
+
+/// What becomes of a fault of a single service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Faults {
+    Refused,
+    OfServicesPass,
+}
+
+fn read(inputs: &Inputs, faults: Faults) -> Result<Loaded, Problems> {
     let (base, path) = read_base(inputs)?;
     let mut given = vec![];
     let (flags, problems) = layers::from_flags(&inputs.set);
@@ -163,11 +185,14 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
         report.error(&fault.path, fault.message, fault.help);
         report.distrust(fault.path);
     }
+    let is_whole = !report.has_errors();
     check(&manifest, &environment, &mut report);
-    let (errors, warnings) = report.finish();
-    if !errors.is_empty() {
+    let (errors, mut warnings) = report.finish();
+    let passes = |it: &Problem| faults == Faults::OfServicesPass && is_whole && is_of_a_service(it);
+    if !errors.iter().all(passes) {
         return Err(Problems::new(errors.into_iter().chain(warnings).collect()));
     }
+    warnings.extend(errors.into_iter().map(Problem::as_warning));
     Ok(Loaded {
         manifest,
         environment,
@@ -176,6 +201,33 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
         known,
         origins,
     })
+}
+
+/// Whether a fault says nothing of what a service is called in a cloud, nor of what it is given:
+/// whoever looks at it, or goes back to what served, finds it all the same.
+fn is_of_a_service(problem: &Problem) -> bool {
+    const CALLED: [&str; 8] = [
+        "name",
+        "family",
+        "container",
+        "repository",
+        "log_group",
+        "job",
+        "cluster",
+        "load_balancer",
+    ];
+    let Some(path) = KeyPath::parse(&problem.path) else {
+        return false;
+    };
+    let of_service = match path.parts() {
+        [services, _, rest @ ..] if services == "services" => rest,
+        [targets, _, services, _, rest @ ..] if targets == "targets" && services == "services" => {
+            rest
+        }
+        _ => return false,
+    };
+    let says = |word: &str| of_service.iter().any(|part| part == word);
+    !of_service.is_empty() && !says("env") && !CALLED.into_iter().any(says)
 }
 
 fn read_base(inputs: &Inputs) -> Result<(Layer, PathBuf), Problems> {
@@ -328,12 +380,15 @@ impl Loaded {
         self.known.iter().any(|it| it.name == self.environment)
     }
 
-    /// The known environment that a person may have meant who wrote another.
+    /// The known environment that a person may have meant who wrote another: with a slip, or only
+    /// how it begins.
     pub fn meant(&self) -> Option<&str> {
-        nearest(
-            &self.environment,
-            self.known.iter().map(|it| it.name.as_str()),
-        )
+        let typed = self.environment.as_str();
+        let known = || self.known.iter().map(|it| it.name.as_str());
+        nearest(typed, known()).or_else(|| {
+            let mut begin = known().filter(|name| name.starts_with(typed) && typed.len() > 1);
+            begin.next().filter(|_| begin.next().is_none())
+        })
     }
 
     /// What `cloud` is to hold; paths of files that secrets come from are as written, relative to

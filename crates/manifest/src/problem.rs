@@ -122,6 +122,13 @@ impl Problem {
         }
     }
 
+    /// The same where the manifest can be used in spite of it.
+    #[must_use]
+    pub(crate) fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
     #[must_use]
     pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -315,6 +322,11 @@ impl<'a> Report<'a> {
             bad: BTreeSet::new(),
             hidden: vec![],
         }
+    }
+
+    /// Whether anything was found that is no warning.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.iter().any(|it| it.severity == Severity::Error)
     }
 
     /// Notes that nothing at or below `path` can be judged.

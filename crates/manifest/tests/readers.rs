@@ -8,8 +8,9 @@
 
 use std::path::Path;
 
-use deployer_manifest::{Inputs, Loaded, Problems, load};
+use deployer_manifest::{Colour, Inputs, Loaded, Problems, load};
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 const MANIFEST: &str = r#"app = "shop"
 environment = "staging"
@@ -179,5 +180,114 @@ proptest! {
         if let Err(problems) = read_overlaid(&with_word(OVERLAY, at, gone, &word)) {
             prop_assert!(!problems.render(80, deployer_manifest::Colour::Off).is_empty());
         }
+    }
+}
+
+const BASE: &str = r#"app = "agentidp"
+
+[services.idp]
+image = "registry.example.com/idp:1.0.0"
+port = 3000
+
+[targets.aws]
+account = "123456789012"
+region = "us-east-1"
+cluster = "main"
+subnets = ["subnet-0123456789abcdef0"]
+execution_role = "ecsTaskExecutionRole"
+
+[targets.aws.services.idp]
+target_group = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/idp/0123456789abcdef"
+"#;
+
+/// [`BASE`] with `from` replaced; fails when there is no `from`.
+fn with(from: &str, to: &str) -> String {
+    assert!(BASE.contains(from));
+    BASE.replace(from, to)
+}
+
+/// What a manifest is read to, and its inputs beside.
+fn inputs_of(text: &str) -> (TempDir, Inputs) {
+    let dir = TempDir::new().unwrap();
+    let manifest = dir.path().join("deployer.toml");
+    std::fs::write(&manifest, text).unwrap();
+    let inputs = Inputs {
+        manifest,
+        ..Inputs::default()
+    };
+    (dir, inputs)
+}
+
+#[test]
+fn a_value_of_another_type_says_how_it_is_written() {
+    let check = |from: &str, to: &str, says: &str| {
+        let (_dir, inputs) = inputs_of(&with(from, to));
+        let said = load(&inputs).unwrap_err().render(80, Colour::Off);
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(says), "`{says}` for `{to}`:\n{said}");
+    };
+    let port = "port = 3000";
+    check(
+        port,
+        "port = \"8080\"",
+        "help: write it without quotes: `port = 8080`",
+    );
+    check(port, "port = \"http\"", "help: write it as `port = 8080`");
+    check(
+        port,
+        "port = 3000\nmigrate = \"migrate\"",
+        "help: write it as `migrate = { command = [\"npm\", \"run\", \"migrate\"] }`",
+    );
+    check(
+        port,
+        "port = 3000\ncommand = \"node server.js\"",
+        "help: write it as `command = [\"node\", \"server.js\"]`",
+    );
+    check(
+        "subnets = [\"subnet-0123456789abcdef0\"]",
+        "subnets = \"subnet-0123456789abcdef0\"",
+        "help: write it as `subnets = [\"...\"]`",
+    );
+}
+
+#[test]
+fn who_only_reads_is_not_kept_from_it_by_a_fault_of_one_service() {
+    let read = |text: &str| {
+        let (_dir, inputs) = inputs_of(text);
+        let read = deployer_manifest::load_to_read(&inputs);
+        assert!(load(&inputs).is_err(), "{text}");
+        read.map(|loaded| {
+            let cloud = deployer_core::address::CloudName::Aws;
+            assert!(loaded.environment_spec(cloud).is_ok());
+            loaded
+                .warnings
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        })
+    };
+    let section = "[targets.aws.services.idp]\n";
+    let exec = with(
+        section,
+        &format!("{section}enable_execute_command = true\n"),
+    );
+    let warnings = read(&exec).unwrap();
+    assert!(
+        warnings
+            .iter()
+            .any(|it| it.contains("ECS Exec needs a task role")),
+        "{warnings:?}"
+    );
+    // What it is called decides what is looked at; what is not known may be anything.
+    for fatal in [
+        with(section, &format!("{section}name = \"a b\"\n")),
+        exec.replace("port = 3000", "prot = 3000"),
+        exec.replace(
+            "port = 3000",
+            "port = 3000\nenv = { TOKEN = { secret = \"nope\" } }",
+        ),
+        exec.replace("account = \"123456789012\"", "account = \"12\""),
+    ] {
+        assert!(read(&fatal).is_err(), "{fatal}");
     }
 }

@@ -157,8 +157,12 @@ async fn start_delete(
 
 /// The same for every try of one run, another one for the next instance of that name.
 fn final_snapshot(name: &str, token: &Token) -> String {
-    let run: String = token.0.chars().take(8).collect();
-    format!("{name}-final-{run}")
+    format!("{name}-final-{}", final_part(&token.0))
+}
+
+/// What stands of a token in the name of a final snapshot.
+pub(crate) fn final_part(token: &str) -> String {
+    token.chars().take(8).collect()
 }
 
 #[cfg(test)]
@@ -172,6 +176,12 @@ mod tests {
         assert_eq!(first, "idp-final-0a1b2c3d");
         let next_run = final_snapshot("idp", &token("9a1b2c3d-0000-5000-8000-000000000000"));
         assert_ne!(first, next_run);
+        let left = crate::left(
+            "rds.instance",
+            "idp",
+            "0a1b2c3d-0000-5000-8000-000000000000",
+        );
+        assert!(left.unwrap().contains(&format!("`{first}`")));
         // As people are told.
         let told = crate::leaves("rds.instance").unwrap();
         let (begins, _) = first.split_once("0a1b2c3d").unwrap();

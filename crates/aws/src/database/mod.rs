@@ -31,6 +31,7 @@ use crate::composition::Composition;
 use crate::tags;
 
 use authority::Bundle;
+pub(crate) use calls::final_part;
 use instance::{INSTANCE, Instance, LookedUp};
 use parameter_group::ParameterGroup;
 use shape::Endpoint;

@@ -55,7 +55,7 @@ pub(super) async fn open(
                  allows ssmmessages:*Channel); tasks that an apply starts from then on take them"
             ),
         };
-        return Err(Error::new(ErrorKind::Rejected, message).hint(hint));
+        return Err(Error::input(message).hint(hint));
     }
     let container = container(task, &names.container)?;
     sessions::must_be_plain(clients, "run it with `deployer run SERVICE -- COMMAND`").await?;
@@ -85,13 +85,6 @@ fn container<'a>(task: &'a Task, named: &'a str) -> Result<&'a str> {
             )))
         }
     }
-}
-
-/// App Runner has no call for it (the actions of AWS App Runner API Reference).
-pub(super) fn none_on_app_runner(key: &str) -> Error {
-    Error::new(ErrorKind::Rejected, "App Runner's instances take no commands").hint(format!(
-        "`deployer run {key} -- COMMAND` runs one in a task of its own, with the same image, variables and secrets"
-    ))
 }
 
 /// The task whose id begins so; else the newest one of the revision that is to serve, else the

@@ -283,6 +283,14 @@ impl Services for Aws {
         }
     }
 
+    fn takes_no_commands(&self, service: &ServiceSpec) -> Option<&'static str> {
+        match self.clients.settings(service).runtime {
+            AwsRuntime::Ecs => None,
+            // It has no call for it (the actions of AWS App Runner API Reference).
+            AwsRuntime::AppRunner(_) => Some("App Runner's instances take no commands"),
+        }
+    }
+
     async fn console(
         &self,
         service: &ServiceSpec,
@@ -291,7 +299,10 @@ impl Services for Aws {
     ) -> Result<Box<dyn Console>> {
         match self.clients.settings(service).runtime {
             AwsRuntime::Ecs => console::open(&self.clients, service, instance, command).await,
-            AwsRuntime::AppRunner(_) => Err(console::none_on_app_runner(&service.key)),
+            AwsRuntime::AppRunner(_) => {
+                let why = self.takes_no_commands(service);
+                Err(Error::input(why.unwrap_or_default()))
+            }
         }
     }
 

@@ -19,6 +19,7 @@ pub enum RunsCommand {
     /// Show one run: what it did to each thing, when, and why it failed
     Show {
         /// Its number
+        #[arg(add = ArgValueCandidates::new(complete::runs))]
         number: u64,
     },
 }

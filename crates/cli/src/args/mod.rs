@@ -159,6 +159,36 @@ impl Command {
         }
     }
 
+    /// Whether it does nothing without a manifest.
+    pub fn reads_the_manifest(&self) -> bool {
+        !matches!(
+            self,
+            Self::Init(_)
+                | Self::Show(_)
+                | Self::Schema(_)
+                | Self::Permissions
+                | Self::Sandbox(_)
+                | Self::Completions { .. }
+                | Self::Man(_)
+        )
+    }
+
+    /// Whether it makes nothing of what the manifest says of a service: it looks at what is there, or
+    /// makes what was there before.
+    pub fn reads_or_mends(&self) -> bool {
+        matches!(
+            self,
+            Self::Secrets(_)
+                | Self::Status(_)
+                | Self::Logs(_)
+                | Self::Lock(_)
+                | Self::Runs(_)
+                | Self::Report(_)
+                | Self::Releases(_)
+                | Self::Rollback(_)
+        )
+    }
+
     /// How long it waits for a lock that another run holds.
     pub fn wait_lock(&self) -> Duration {
         let lock = self.lock().unwrap_or_default();

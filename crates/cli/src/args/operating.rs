@@ -115,7 +115,7 @@ pub struct DestroyArgs {
     pub yes: bool,
     /// Allow these nodes to lose their data (addresses as the plan prints them), or `all` of this
     /// environment
-    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::losable_or_all))]
     pub allow_data_loss: Vec<String>,
     #[command(flatten)]
     pub lock: LockArgs,

@@ -14,6 +14,7 @@ pub struct PlanArgs {
     /// Show what the plan says of this service, database or cache alone; everything is planned all
     /// the same
     #[arg(value_name = "SERVICE", conflicts_with_all = ["details", "format"])]
+    #[arg(add = ArgValueCandidates::new(complete::things))]
     pub name: Option<String>,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -65,7 +66,7 @@ pub struct ApplyArgs {
     #[arg(long)]
     pub no_verify: bool,
     /// Allow these nodes to lose their data (addresses as the plan prints them)
-    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::addresses))]
+    #[arg(long, value_name = "ADDRESS", add = ArgValueCandidates::new(complete::losable))]
     pub allow_data_loss: Vec<String>,
     /// What becomes of a target where something failed: `keep` what was done (the next apply goes
     /// on), or `undo` it, newest first; what holds data always stays

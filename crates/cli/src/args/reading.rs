@@ -44,8 +44,8 @@ pub struct LogsArgs {
     /// How far back: `30s`, `10m`, `2h`, `1d`; default: `10m`, and all of a migration
     #[arg(long, value_parser = duration::parse)]
     pub since: Option<Duration>,
-    /// At most so many lines of the past
-    #[arg(long, default_value_t = 200)]
+    /// At most so many lines of the past, of each service on each cloud
+    #[arg(long, visible_alias = "tail", default_value_t = 200)]
     pub lines: usize,
     /// Only lines that hold this, letter by letter
     #[arg(long, value_name = "TEXT")]

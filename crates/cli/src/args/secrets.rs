@@ -12,7 +12,8 @@ use crate::complete;
 pub enum SecretsCommand {
     /// List the secrets with their versions and who uses them; never a value
     List,
-    /// Set a secret's value from standard input or a file; services take it at the next apply
+    /// Set a secret's value: one hidden line on a terminal, else standard input or a file; services
+    /// take it at the next apply
     Set {
         /// The secret, by the manifest's name
         #[arg(add = ArgValueCandidates::new(complete::secrets))]

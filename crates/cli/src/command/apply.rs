@@ -23,6 +23,7 @@ use crate::facts::ImageName;
 use crate::failure::{self, Missed};
 use crate::gate::Gates;
 use crate::numbers;
+use crate::outcome;
 use crate::plan_file::PlanFile;
 use crate::record::{self, Recorder};
 use crate::redeploys::Asked;
@@ -164,6 +165,7 @@ async fn locked(
         gates.tell(global);
     }
     accepted.tell_beside(global, &recorded);
+    outcome::tell_left(session, &work.prepared, &verdicts, global.json).await;
     let missed = failure::missed(&verdicts, &attempt);
     let came = (recorded.as_slice(), &accepted, &missed);
     tell_what_serves(global, session, &work, came, began).await;

@@ -112,6 +112,7 @@ fn tell(global: &Global, checked: &[Checked], is_good: bool) {
         let fresh: Vec<&Problem> = checked.problems.iter().filter(fresh).collect();
         let shown: Vec<Problem> = fresh.iter().copied().cloned().collect();
         if !shown.is_empty() {
+            view::github::problems(&shown);
             say!("{}", crate::rendered(&shown));
         }
         said.extend(fresh);

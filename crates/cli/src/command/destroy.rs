@@ -67,6 +67,7 @@ async fn locked(
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes, &mut unwritten).await;
     outcome::tell(&prepared, &verdicts, global.json);
+    outcome::tell_left(session, &prepared, &verdicts, global.json).await;
     let exit = run::report(&verdicts, &outcomes, &BTreeSet::new(), stop, global.json).max(problem);
     let exit = exit.max(unwritten.report(global.json));
     Ok(match exit {

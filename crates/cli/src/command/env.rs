@@ -142,7 +142,7 @@ fn tell(global: &Global, rows: &[Row]) {
     let header = ["ENVIRONMENT", "FILE", "TARGET", "LAST RUN"];
     out!(
         "{}",
-        view::table::render(&header, &shown.collect::<Vec<_>>())
+        view::table::fitting(&header, &shown.collect::<Vec<_>>())
     );
 }
 

@@ -13,7 +13,8 @@ use deployer_core::spec::ServiceSpec;
 use futures::future::select;
 use uuid::Uuid;
 
-use crate::args::ExecArgs;
+use crate::again::Again;
+use crate::args::{ExecArgs, Global};
 use crate::command::run::mask_of;
 use crate::exit::Exit;
 use crate::mask::Mask;
@@ -38,23 +39,12 @@ const COLUMNS: u32 = 500;
 const ROWS: [u32; 2] = [50, 51];
 
 /// Runs the command to its end, and ends as it does.
-pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
-    let services = session.services(Some(&args.service))?;
-    let [place] = session.places.as_slice() else {
-        let clouds: Vec<String> = session
-            .places
-            .iter()
-            .map(|it| it.name().to_string())
-            .collect();
-        let message = match clouds.as_slice() {
-            [] => return Ok(session.failure()),
-            _ => format!("`{}` is on {}", args.service, clouds.join(" and ")),
-        };
-        return Err(Error::input(message).hint("say which one is meant: `--cloud aws`"));
-    };
-    let service = services.first().and_then(|key| place.env.services.get(key));
-    let service = service
-        .ok_or_else(|| Error::input(format!("`{}` is not on {}", args.service, place.name())))?;
+pub async fn run(global: &Global, session: Session, args: &ExecArgs) -> Result<Exit> {
+    session.services(Some(&args.service))?;
+    if session.places.is_empty() {
+        return Ok(session.failure());
+    }
+    let (place, service) = chosen(global, &session, args)?;
     let mark = format!("deployer-{}:", Uuid::new_v4().simple());
     let has_terminal = terminal::is_here();
     if args.command.is_empty() && !has_terminal {
@@ -75,7 +65,7 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
     let keyboard = console.keyboard();
     let raw = match has_terminal {
         true => {
-            sayln!("in {}; its end, or `exit`, ends this", console.place());
+            noteln!("in {}; its end, or `exit`, ends this", console.place());
             Some(Raw::enter()?)
         }
         false => None,
@@ -94,7 +84,7 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
                         break;
                     }
                 }
-                Shown::Notice(words) => sayln!("{}\r", crate::view::foreign::line(&words)),
+                Shown::Notice(words) => noteln!("{}\r", crate::view::foreign::line(&words)),
             }
         }
     };
@@ -127,6 +117,7 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
             Err(_) => Exit::NotRun,
         });
     }
+    let on = place;
     let place = console.place().to_owned();
     Err(match console.over().await {
         Over::Ended(Some(words)) => {
@@ -134,9 +125,10 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
                 format!("the session in {place} ended, and how the command did is not known");
             let error = Error::new(ErrorKind::Rejected, message).because(words.trim().to_owned());
             match words.contains("/bin/sh") {
-                true => error.hint(
-                    "the image has no `/bin/sh`: `deployer run SERVICE -- COMMAND` runs a command without one",
-                ),
+                true => error.hint(format!(
+                    "the image has no `/bin/sh`: `{}` runs a command without one",
+                    by_itself(global, on, args)
+                )),
                 false => error,
             }
         }
@@ -153,6 +145,60 @@ pub async fn run(session: Session, args: &ExecArgs) -> Result<Exit> {
         .because(why)
         .hint("what it ran may run on there, for 20 minutes at most"),
     })
+}
+
+/// Where it runs: on the one cloud that has the service and takes commands.
+///
+/// Errors: input, when none does, or several.
+fn chosen<'a>(
+    global: &Global,
+    session: &'a Session,
+    args: &ExecArgs,
+) -> Result<(&'a Place, &'a ServiceSpec)> {
+    let places = session.places.iter();
+    let having: Vec<(&Place, &ServiceSpec)> = places
+        .filter_map(|place| Some((place, place.env.services.get(&args.service)?)))
+        .collect();
+    let refusal = |(place, service): &(&Place, &ServiceSpec)| {
+        place.cloud.services().takes_no_commands(service)
+    };
+    let able: Vec<_> = having.iter().filter(|it| refusal(it).is_none()).collect();
+    match (able.as_slice(), having.as_slice()) {
+        ([one], _) => Ok(**one),
+        ([], []) => {
+            let clouds: Vec<String> = session
+                .places
+                .iter()
+                .map(|it| it.name().to_string())
+                .collect();
+            let message = format!("`{}` is not on {}", args.service, clouds.join(" and "));
+            Err(Error::input(message))
+        }
+        ([], all @ [first, ..]) => {
+            let whys: Vec<&str> = all.iter().filter_map(refusal).collect();
+            let hint = format!(
+                "`{}` runs it by itself, with the same image, variables and secrets",
+                by_itself(global, first.0, args)
+            );
+            Err(Error::input(whys.join("; ")).hint(hint))
+        }
+        (several, _) => {
+            let clouds: Vec<String> = several.iter().map(|it| it.0.name().to_string()).collect();
+            let message = format!("`{}` is on {}", args.service, clouds.join(" and "));
+            Err(Error::input(message)
+                .hint(format!("say which one is meant: `--cloud {}`", clouds[0])))
+        }
+    }
+}
+
+/// The same command in a container of its own, as it is typed.
+fn by_itself(global: &Global, place: &Place, args: &ExecArgs) -> Again {
+    let run = Again::new(global, "run").on(place.name());
+    let run = run.with(&args.service).with("--");
+    match args.command.as_slice() {
+        [] => run.with("COMMAND"),
+        words => words.iter().fold(run, |run, word| run.with(word)),
+    }
 }
 
 /// The words that run the command and tell its code.

@@ -17,7 +17,7 @@ use deployer_core::error::{Error, Result};
 use deployer_manifest::{Inputs, Problem, load};
 use serde_json::json;
 
-use crate::again::Again;
+use crate::again::{self, Again};
 use crate::args::{AwsRuntimeArg, Global, InitArgs};
 use crate::command::sandbox;
 use crate::exit::Exit;
@@ -35,6 +35,9 @@ pub async fn run(global: &Global, args: &InitArgs, clock: Arc<dyn Clock>) -> Res
         return Err(exists(path));
     }
     let mut draft = drafted(path, args)?;
+    if let Some(read) = draft.dockerfile.words().filter(|_| !global.json) {
+        noteln!("read from the Dockerfile: {read}");
+    }
     let sandbox = sandbox::in_use();
     let found = Found::read(|name| std::env::var_os(name), sandbox.as_ref());
     found.complete(&mut draft);
@@ -71,16 +74,39 @@ pub async fn run(global: &Global, args: &InitArgs, clock: Arc<dyn Clock>) -> Res
             written.missing.iter().any(|key| key.starts_with(&target))
         });
     }
-    tell(global, (path, &beside), &written.missing, &problems, &told);
+    let image = image_to_make(&draft, path);
+    let wanted = (&written.missing[..], image.as_deref());
+    tell(global, (path, &beside), wanted, &problems, &told);
     Ok(Exit::Success)
+}
+
+/// The archive that the manifest names, or is to name, and that is not there yet.
+fn image_to_make(draft: &Draft, manifest: &Path) -> Option<String> {
+    let usual = draft::archive(&draft.app);
+    let image = draft.image.as_deref().unwrap_or(&usual);
+    let archive = image.strip_prefix("docker-archive:")?;
+    (!manifest.with_file_name(archive).exists()).then(|| archive.to_owned())
+}
+
+/// The two commands that make it.
+fn making(image: &str) -> [String; 2] {
+    let name = Path::new(image)
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let name = again::word(&draft::app_name(&name)).into_owned();
+    [
+        format!("docker build -t {name} ."),
+        format!("docker save {name} -o {}", again::word(image)),
+    ]
 }
 
 /// Says what could not be asked, and why, in a line each.
 fn say_unlisted(told: &Told, matters: impl Fn(CloudName) -> bool) {
     for (cloud, unlisted) in told.unlisted().filter(|(cloud, _)| matters(*cloud)) {
-        sayln!("note: {cloud}: {unlisted}");
+        noteln!("note: {cloud}: {unlisted}");
         if let Some(hint) = unlisted.error.hint_text() {
-            sayln!("  hint: {hint}");
+            noteln!("  hint: {hint}");
         }
     }
 }
@@ -191,7 +217,7 @@ fn drafted(path: &Path, args: &InitArgs) -> Result<Draft> {
 fn tell(
     global: &Global,
     (path, beside): (&Path, &[PathBuf]),
-    missing: &[String],
+    (missing, image): (&[String], Option<&str>),
     problems: &[Problem],
     told: &Told,
 ) {
@@ -224,8 +250,31 @@ fn tell(
             outln!("  {help}");
         }
     }
-    let next = Again::new(global, "plan");
-    outln!("\nnext: {next}");
+    if let Some(image) = image {
+        outln!("\nthe image is not there yet; this makes it:");
+        for line in making(image) {
+            outln!("  {line}");
+        }
+    }
+    let plan = Again::new(global, "plan");
+    match missing {
+        [] => outln!("\nnext: {plan}"),
+        open => outln!(
+            "\nnext: fill in {} in {}; then: {plan}",
+            named(open),
+            path.display()
+        ),
+    }
+    outln!("without an account, all of it on this machine: deployer sandbox try");
+}
+
+/// The keys, as many as are read at once.
+fn named(keys: &[String]) -> String {
+    const ALL: usize = 3;
+    match keys.len() > ALL {
+        true => format!("these {} keys", keys.len()),
+        false => view::plan::list(keys),
+    }
 }
 
 #[cfg(test)]
@@ -331,6 +380,38 @@ mod tests {
         let error = create(&path, "second").unwrap_err();
         assert!(error.to_string().contains("exists already"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "first");
+    }
+
+    #[test]
+    fn an_archive_that_is_not_there_is_told_with_what_makes_it() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let manifest = dir.path().join("deployer.toml");
+        let mut draft = Draft {
+            app: "shop".into(),
+            ..Draft::default()
+        };
+        let wanted = |draft: &Draft| image_to_make(draft, &manifest);
+        assert_eq!(wanted(&draft).as_deref(), Some("shop.tar"));
+        assert_eq!(
+            making("shop.tar"),
+            ["docker build -t shop .", "docker save shop -o shop.tar"]
+        );
+        draft.image = Some("docker-archive:images/My App.tar".into());
+        let lines = wanted(&draft).map(|image| making(&image)).unwrap();
+        assert_eq!(lines[1], "docker save my-app -o 'images/My App.tar'");
+        std::fs::create_dir(dir.path().join("images")).unwrap();
+        std::fs::write(dir.path().join("images/My App.tar"), "").unwrap();
+        assert_eq!(wanted(&draft), None);
+        draft.image = Some("ghcr.io/shop/web:1".into());
+        assert_eq!(wanted(&draft), None);
+    }
+
+    #[test]
+    fn what_a_dockerfile_says_is_told() {
+        let words = dockerfile::read(DOCKERFILE).words();
+        let says = "port 3000; health check of `/health`; it runs [\"node\", \"server.js\"]; it sets NODE_ENV";
+        assert_eq!(words.as_deref(), Some(says));
+        assert_eq!(dockerfile::read("FROM scratch").words(), None);
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! `deployer lock`: shows who holds each target's lock, and takes it from a run that will not give
 //! it back.
 
-use deployer_core::address::Target;
+use deployer_core::address::{CloudName, Target};
 use deployer_core::error::Result;
-use deployer_core::ledger::Standing;
+use deployer_core::ledger::{Known, Standing, Witness};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::args::{Global, LockCommand};
+use crate::command::status;
 use crate::exit::Exit;
 use crate::machine;
 use crate::run::confirm;
-use crate::session::{Place, Session};
+use crate::session::Session;
 use crate::view::{self, foreign};
 
 /// Shows or releases.
@@ -23,11 +24,13 @@ pub async fn run(global: &Global, session: Session, command: &LockCommand) -> Re
 }
 
 async fn show(global: &Global, session: &Session) -> Result<Exit> {
-    let mut rows = Vec::new();
+    let (mut rows, mut passing) = (Vec::new(), Vec::new());
     let mut documents = Vec::new();
+    let now = session.clock.now();
     for place in &session.places {
         let standing = place.ledger.lock_standing().await?;
-        rows.push(row(place, &standing, session.clock.now()));
+        rows.push(row(place.name(), &standing, now));
+        passing.extend(what_becomes(place.name(), &standing, now));
         documents.push(document(place.cloud.target(), &standing));
     }
     if global.json {
@@ -36,13 +39,26 @@ async fn show(global: &Global, session: &Session) -> Result<Exit> {
         let header = [
             "CLOUD", "LOCK", "USER", "HOST", "PROCESS", "COMMAND", "SINCE", "UNTIL",
         ];
-        out!("{}", view::table::render(&header, &rows));
+        out!("{}", view::table::fitting(&header, &rows));
+        for line in passing {
+            outln!("{line}");
+        }
     }
     Ok(session.failure())
 }
 
-fn row(place: &Place, standing: &Standing, now: Timestamp) -> Vec<String> {
-    let cloud = place.name().to_string();
+/// What becomes of a lock by itself, as `status` says it too. `None` while somebody may hold it.
+fn what_becomes(cloud: CloudName, standing: &Standing, now: Timestamp) -> Option<String> {
+    let Standing::Held { holder, until, .. } = standing else {
+        return None;
+    };
+    let words = status::passing(machine::Here.known(holder), *until < now);
+    let words = words.strip_prefix("; ")?;
+    Some(format!("{cloud}: {words}"))
+}
+
+fn row(cloud: CloudName, standing: &Standing, now: Timestamp) -> Vec<String> {
+    let cloud = cloud.to_string();
     match standing {
         Standing::Free => vec![cloud, "free".into()],
         Standing::Held { holder, until, .. } => vec![
@@ -72,6 +88,12 @@ fn document(target: &Target, standing: &Standing) -> serde_json::Value {
             document["holder"] = json!({
                 "user": holder.user, "host": holder.host, "process": holder.process,
                 "command": holder.run, "since": holder.since,
+                // Null where nobody here can know.
+                "alive": match machine::Here.known(holder) {
+                    Known::Alive => Some(true),
+                    Known::Gone => Some(false),
+                    Known::Nothing => None,
+                },
             });
             document["renewed"] = json!(renewed);
             document["until"] = json!(until);
@@ -123,4 +145,30 @@ async fn release(global: &Global, session: &Session, yes: bool) -> Result<Exit> 
         }
     }
     Ok(session.failure())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_of_a_process_that_was_killed_is_told_as_that() {
+        let now = Timestamp::UNIX_EPOCH;
+        let of = |gone: bool, until: i64| {
+            let mut holder = machine::holder("apply", now);
+            // A process of that number that started at another time is another one.
+            holder.origin.started -= u64::from(gone);
+            let standing = Standing::Held {
+                holder: Box::new(holder),
+                renewed: now,
+                until: Timestamp::from_second(until).unwrap(),
+            };
+            what_becomes(CloudName::Aws, &standing, now)
+        };
+        let gone = "aws: its process is gone: the next command takes it over";
+        assert_eq!(of(true, 90).as_deref(), Some(gone));
+        assert_eq!(of(false, 90), None);
+        assert!(of(false, -1).is_some_and(|it| it.contains("not renewed")));
+        assert_eq!(what_becomes(CloudName::Aws, &Standing::Free, now), None);
+    }
 }

@@ -19,6 +19,7 @@ use crate::duration;
 use crate::exit::Exit;
 use crate::mask::Mask;
 use crate::session::{Place, Session};
+use crate::system::StopWords;
 use crate::tail::Seen;
 use crate::view;
 use printed::Chosen;
@@ -33,6 +34,12 @@ const PINNED: usize = 20;
 /// How many lines of the last minute are looked at: none that was printed in a burst is to be
 /// missed.
 const AT_ONCE: usize = 100_000;
+
+/// Nothing is under way that could be told of.
+const WORDS: StopWords = StopWords {
+    first: "",
+    second: "",
+};
 
 /// How far back is looked where nobody says it.
 const USUAL: Duration = Duration::from_secs(10 * 60);
@@ -72,7 +79,7 @@ pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<E
     })?;
     let mut printers = printers(&session, &services, args, start).await?;
     let stop = match args.follow {
-        true => Some(session.stop()?),
+        true => Some(session.stop_saying(WORDS)?),
         false => None,
     };
     let earliest = printers.iter().map(|printer| printer.seen.floor).min();
@@ -100,8 +107,12 @@ pub async fn run(global: &Global, session: Session, args: &LogsArgs) -> Result<E
             print_line(global, (cloud, &service), &line, &text);
         }
         match &stop {
-            Some(stop) if !stop.requested() => session.clock.pause(LOOK).await,
-            _ => return Ok(session.failure()),
+            Some(stop) if !stop.requested() => tokio::select! {
+                () = session.clock.pause(LOOK) => {}
+                () = stop.requested_at_last() => {}
+            },
+            Some(_) => return Ok(session.failure().max(Exit::Interrupted)),
+            None => return Ok(session.failure()),
         }
     }
 }
@@ -158,10 +169,13 @@ async fn printers<'a>(
     if printers.is_empty() && !missing.is_empty() {
         let error = missing.remove(0);
         let error = Error::input(error.to_string());
-        return Err(error.hint("`deployer releases` lists what there is"));
+        return Err(error.hint(match args.migration {
+            true => "a migration runs with an apply that has a new one: `deployer runs` lists what was done, `deployer logs` shows what serves",
+            false => "`deployer releases` lists what there is",
+        }));
     }
     for error in missing {
-        sayln!("{error}");
+        noteln!("{error}");
     }
     Ok(printers)
 }
@@ -174,7 +188,7 @@ fn tell_untold(printer: &Printer<'_>, now: Timestamp) {
     };
     let reaches = printer.seen.floor < now.checked_sub(told).unwrap_or(now);
     if printer.chosen.is_release() && reaches {
-        sayln!(
+        noteln!(
             "{}: which release an instance is of is told for {} after it stopped: lines of older ones are not among these",
             printer.place.name(),
             duration::age(told)

@@ -40,7 +40,7 @@ pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Resu
         file.about(scene).write(path)?;
         if !global.json {
             let apply = Again::new(global, "apply").with(&path.display().to_string());
-            sayln!("wrote {}; apply it with `{apply}`", path.display());
+            noteln!("wrote {}; apply it with `{apply}`", path.display());
         }
     }
     Ok(match problem {

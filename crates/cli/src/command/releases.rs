@@ -55,7 +55,7 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
         view::json(&documents);
     } else if tables.is_empty() {
         let apply = Again::new(global, "apply");
-        sayln!("nothing was released yet; `{apply}` makes the first release");
+        noteln!("nothing was released yet; `{apply}` makes the first release");
     } else {
         print(&session, &tables);
     }

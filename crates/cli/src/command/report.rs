@@ -103,7 +103,7 @@ fn missing(
     let Some(number) = number else {
         match global.json {
             true => view::json(&json!([])),
-            false => sayln!("no run failed here since reports are kept"),
+            false => noteln!("no run failed here since reports are kept"),
         }
         return Ok(Exit::Success);
     };

@@ -318,12 +318,12 @@ impl Running<'_> {
             return;
         }
         outln!("{id}");
-        sayln!("  look:  {}", self.jobs.look_command(id));
-        sayln!("  lines: {}", self.jobs.logs_command(id));
-        sayln!("  stop:  {}", self.jobs.stop_command(id));
+        noteln!("  look:  {}", self.jobs.look_command(id));
+        noteln!("  lines: {}", self.jobs.logs_command(id));
+        noteln!("  stop:  {}", self.jobs.stop_command(id));
         if !self.jobs.ends_by_itself() {
             let after = crate::duration::show(args.timeout);
-            sayln!("nothing stops it after {after}: there it has no time of its own");
+            noteln!("nothing stops it after {after}: there it has no time of its own");
         }
     }
 
@@ -507,7 +507,7 @@ impl Running<'_> {
                 "why": Some(why).filter(|why| !why.is_empty()),
             }));
         } else if let Some(code) = code.filter(|code| *code != 0) {
-            sayln!("{}: exit code {code}", self.jobs.name(id));
+            noteln!("{}: exit code {code}", self.jobs.name(id));
         }
     }
 }

@@ -8,6 +8,7 @@ use deployer_core::journal::{Entry, Event};
 use deployer_core::ledger::RunRecord;
 use serde_json::{Value, json};
 
+use crate::again::Again;
 use crate::args::{Global, RunsArgs, RunsCommand};
 use crate::duration;
 use crate::exit::Exit;
@@ -24,9 +25,12 @@ pub async fn run(global: &Global, session: Session, args: &RunsArgs) -> Result<E
 }
 
 async fn list(global: &Global, session: &Session, limit: usize) -> Result<Exit> {
-    let mut runs = Vec::new();
+    let (mut runs, mut are_more) = (Vec::new(), false);
     for place in &session.places {
-        let of_place = place.ledger.runs(limit).await?;
+        // One more tells whether there are more.
+        let mut of_place = place.ledger.runs(limit.saturating_add(1)).await?;
+        are_more |= of_place.len() > limit;
+        of_place.truncate(limit);
         runs.extend(of_place.into_iter().map(|run| (place.name(), run)));
     }
     // Runs of one command stand beside each other.
@@ -37,14 +41,19 @@ async fn list(global: &Global, session: &Session, limit: usize) -> Result<Exit> 
         return Ok(session.failure());
     }
     if runs.is_empty() {
-        sayln!("nothing was run yet");
+        noteln!("nothing was run yet");
         return Ok(session.failure());
     }
     let rows: Vec<Vec<String>> = runs.iter().map(|(cloud, run)| row(*cloud, run)).collect();
     let header = [
         "CLOUD", "RUN", "COMMAND", "AT", "TOOK", "HOW", "DONE", "WHO",
     ];
-    out!("{}", view::table::render(&header, &rows));
+    out!("{}", view::table::fitting(&header, &rows));
+    if are_more {
+        let more =
+            Again::new(global, "runs").option("--lines", &limit.saturating_mul(5).to_string());
+        noteln!("older ones are not among these: {more}");
+    }
     Ok(session.failure())
 }
 

@@ -123,7 +123,7 @@ async fn serve(home: &Path, args: &SandboxUpArgs) -> Result<Exit> {
     let sandbox = deployer_sandbox::serve(options).await.map_err(|error| {
         Error::new(ErrorKind::Failed, "cannot start the sandbox").because(error)
     })?;
-    sayln!(
+    noteln!(
         "sandbox: AWS at {}, Google Cloud at {}; Ctrl-C stops it",
         sandbox.aws_url,
         sandbox.gcp_url

@@ -68,7 +68,7 @@ async fn list(global: &Global, session: &Session) -> Result<Exit> {
         let header = [
             "CLOUD", "SECRET", "NAME", "VERSION", "CHANGED", "SOURCE", "USED BY",
         ];
-        out!("{}", view::table::render(&header, &rows));
+        out!("{}", view::table::fitting(&header, &rows));
     }
     Ok(session.failure())
 }
@@ -124,7 +124,7 @@ async fn set(
         );
     };
     settable(first)?;
-    let value = read(key, file).await?;
+    let value = read(key, &session.loaded.environment, file).await?;
     for (place, _) in &secrets {
         let place = secret::TargetSecrets {
             cloud: place.cloud.as_ref(),
@@ -170,7 +170,7 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
     let worst = worst.max(unwritten.report(global.json));
     if worst == Exit::Success && !global.json {
         let apply = Again::new(global, "apply");
-        sayln!("the services that use it take it at the next `{apply}`");
+        noteln!("the services that use it take it at the next `{apply}`");
     }
     Ok(worst)
 }
@@ -275,15 +275,12 @@ fn settable(secret: &SecretSpec) -> Result<()> {
     .hint(hint))
 }
 
-async fn read(key: &str, file: Option<&Path>) -> Result<SecretString> {
+async fn read(key: &str, environment: &str, file: Option<&Path>) -> Result<SecretString> {
     if let Some(path) = file {
         return secret::read_file(key, path);
     }
     let text = if std::io::stdin().is_terminal() {
-        sayln!(
-            "type the value of `{key}`, which is not shown, then Enter and Ctrl-D (better: pipe it in)"
-        );
-        typed::hidden().await?
+        typed::hidden(&format!("value of {key} for {environment} (hidden):")).await?
     } else {
         let mut text = String::new();
         std::io::stdin()

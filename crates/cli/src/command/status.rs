@@ -479,7 +479,7 @@ fn describe(
 }
 
 /// What becomes of a lock by itself, from what is known here of its holder.
-fn passing(holder: Known, ran_out: bool) -> &'static str {
+pub(super) fn passing(holder: Known, ran_out: bool) -> &'static str {
     match (holder, ran_out) {
         (Known::Gone, _) => "; its process is gone: the next command takes it over",
         (_, true) => "; it was not renewed: the next command takes it over",

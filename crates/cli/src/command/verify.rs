@@ -42,13 +42,18 @@ pub async fn run(global: &Global, session: Session, args: &VerifyArgs) -> Result
 
 fn show(session: &Session, verified: &[Verified]) {
     for place in &session.places {
-        outln!("{}", header(place.cloud.target(), &place.caller));
+        let header = header(place.cloud.target(), &place.caller);
+        for line in view::whole_or_wrapped(&header) {
+            outln!("{line}");
+        }
         for one in verified.iter().filter(|one| one.cloud == place.name()) {
             let at = match &one.address {
                 Ok(url) => url.as_str().trim_end_matches('/').to_owned(),
                 Err(why) => why.clone(),
             };
-            outln!("  {}  {at}", one.service);
+            for line in view::whole_or_wrapped(&format!("{}  {at}", one.service)) {
+                outln!("  {line}");
+            }
             out!("{}", view::findings::render(&one.findings));
             outln!("  {}\n", one.counts());
         }

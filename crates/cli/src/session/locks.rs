@@ -87,7 +87,7 @@ impl Session {
             }
             if !told {
                 let left = crate::duration::show(left);
-                sayln!(
+                noteln!(
                     "{}: {error}; waiting for it, {left} at most",
                     ledger.target().cloud
                 );

@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 
 pub use self::locks::Locks;
 pub use self::place::Place;
-use crate::args::{Global, Which};
+use crate::args::{Command, Global, Which};
 use crate::exit::Exit;
 use crate::logins::Logins;
 use crate::system::{Stop, StopWords, Surroundings};
@@ -280,8 +280,12 @@ impl Session {
 }
 
 /// The environment's first settings, from flags and variables.
-pub fn load(global: &Global) -> Result<Loaded, deployer_manifest::Problems> {
-    load_of(global, manifest(global), global.env.clone())
+pub fn load(global: &Global, command: &Command) -> Result<Loaded, deployer_manifest::Problems> {
+    let inputs = inputs(global, manifest(global), global.env.clone());
+    match command.reads_or_mends() {
+        true => deployer_manifest::load_to_read(&inputs),
+        false => deployer_manifest::load(&inputs),
+    }
 }
 
 /// The path of the manifest, which is said where it is not plain: it was found in a folder above.
@@ -296,20 +300,38 @@ pub fn manifest(global: &Global) -> PathBuf {
     found
 }
 
+/// What is said where nobody named a manifest and there is none.
+pub fn no_manifest(global: &Global) -> Option<Error> {
+    if global.manifest.is_some() || whereabouts::usual().exists() {
+        return None;
+    }
+    let searched = whereabouts::searched();
+    let error = Error::input(format!("there is no `{MANIFEST}` {searched}"));
+    Some(error.hint("`deployer init` makes a first one; another is named with `--manifest FILE`"))
+}
+
 /// The same of this manifest and environment.
 pub fn load_of(
     global: &Global,
     manifest: PathBuf,
     environment: Option<String>,
 ) -> Result<Loaded, deployer_manifest::Problems> {
-    deployer_manifest::load(&deployer_manifest::Inputs {
+    deployer_manifest::load(&inputs(global, manifest, environment))
+}
+
+fn inputs(
+    global: &Global,
+    manifest: PathBuf,
+    environment: Option<String>,
+) -> deployer_manifest::Inputs {
+    deployer_manifest::Inputs {
         manifest,
         environment,
         vars: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
         set: global.set.clone(),
-    })
+    }
 }
 
 /// What every header names.

@@ -3,21 +3,40 @@
 use deployer_verify::{Finding, Outcome};
 
 use crate::duration;
-use crate::view::{foreign, table};
+use crate::view::{self, foreign, table};
 
 const CHECK: usize = 12;
 const EXPECTED: usize = 22;
 const GOT: usize = 23;
+/// No column is narrower.
+const LEAST: usize = 8;
+/// What all of it takes at most.
+const ALL: usize = 80;
 
-/// The findings as a table, indented by two.
+/// The findings as a table, indented by two; in less than 80 columns on a terminal that has less.
 pub fn render(findings: &[Finding]) -> String {
+    in_columns(findings, view::width())
+}
+
+fn in_columns(findings: &[Finding], width: usize) -> String {
+    // What is missing is taken from the widest two.
+    let missing = ALL.saturating_sub(width).div_ceil(2);
+    let rows = |it| {
+        rows(
+            it,
+            (
+                EXPECTED.saturating_sub(missing),
+                GOT.saturating_sub(missing),
+            ),
+        )
+    };
     let rows: Vec<Vec<String>> = findings.iter().flat_map(rows).collect();
     let header = ["CHECK", "EXPECTED", "GOT", "TOOK", ""];
     let table = table::render(&header, &rows);
     table.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-fn rows(finding: &Finding) -> Vec<Vec<String>> {
+fn rows(finding: &Finding, (expected, got_in): (usize, usize)) -> Vec<Vec<String>> {
     let (mark, got) = match &finding.outcome {
         Outcome::Passed => ("ok", finding.got.clone()),
         Outcome::Warned(why) => ("warning", format!("{}; {why}", finding.got)),
@@ -30,8 +49,8 @@ fn rows(finding: &Finding) -> Vec<Vec<String>> {
     };
     let columns = [
         wrap(&foreign::one_line(&finding.check), CHECK),
-        wrap(&foreign::one_line(&finding.expected), EXPECTED),
-        wrap(&foreign::one_line(&got), GOT),
+        wrap(&foreign::one_line(&finding.expected), expected.max(LEAST)),
+        wrap(&foreign::one_line(&got), got_in.max(LEAST)),
         vec![took],
         vec![mark.to_owned()],
     ];
@@ -87,7 +106,7 @@ mod tests {
             took: Duration::from_millis(120),
             outcome,
         };
-        let table = render(&[
+        let findings = [
             finding("health", "200 at /health", "200", Outcome::Passed),
             finding(
                 "tls",
@@ -107,7 +126,8 @@ mod tests {
                 "",
                 Outcome::Skipped("may not read it".into()),
             ),
-        ]);
+        ];
+        let table = in_columns(&findings, 80);
         assert!(
             table.lines().all(|line| line.chars().count() <= 80),
             "{table}"
@@ -125,5 +145,8 @@ mod tests {
             "  token   a bearer token          may not read it          -     skipped",
         ];
         assert_eq!(table.lines().collect::<Vec<_>>(), expected);
+        let narrow = in_columns(&findings, 60);
+        let long = narrow.lines().find(|line| line.chars().count() > 60);
+        assert_eq!(long, None, "{narrow}");
     }
 }

@@ -74,6 +74,17 @@ pub fn error_width() -> usize {
     }
 }
 
+/// A line for standard output: in several on a terminal that is narrower, with two columns to
+/// spare; whole where it is longer than that at a stretch, and elsewhere.
+pub fn whole_or_wrapped(line: &str) -> Vec<String> {
+    let room = width() - 2;
+    let is_long = |word: &str| word.chars().count() > room;
+    match is_read_by_people() && line.chars().count() > room && !line.split(' ').any(is_long) {
+        true => plan::wrap(line, room),
+        false => vec![line.to_owned()],
+    }
+}
+
 /// Whether a person reads standard output.
 pub fn is_read_by_people() -> bool {
     std::io::stdout().is_terminal() && !crate::output::is_kept()

@@ -459,15 +459,17 @@ async fn no_command(stage: &Stage) {
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     let key = "`enable_execute_command = true` in `[targets.aws.services.idp]`";
     says(&words, &["takes no commands", key, "`task_role`"]);
-    let (exit, said) = exec(stage, "gcp", &["--", "true"]).await;
+    let (exit, said) = exec(stage, "gcp", &["--", "ls", "a b"]).await;
     assert_eq!(exit, Exit::NotRun, "{said}");
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    says(
-        &words,
-        &[
-            "Cloud Run opens no session",
-            "`deployer run SERVICE ",
-            " -- COMMAND`",
-        ],
-    );
+    // What is printed can be pasted: options are ours before `--`, and the command's behind it.
+    let options = format!("--manifest {}/deployer.toml --cloud gcp", stage.folder());
+    let pasted = format!("`deployer run idp {options} -- ls 'a b'` runs it by itself");
+    says(&words, &["error: Cloud Run opens no session", &pasted]);
+    assert!(!words.contains("refused by the cloud"), "{words}");
+    // Of two clouds the one is taken that takes commands.
+    let (exit, said) = exec(stage, "all", &[]).await;
+    assert_eq!(exit, Exit::NotRun, "{said}");
+    says(&said, &["takes no commands"]);
+    assert!(!said.contains("which one is meant"), "{said}");
 }

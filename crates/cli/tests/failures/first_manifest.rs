@@ -81,6 +81,12 @@ async fn denied(stage: &Stage) {
         let (said, text) = init(stage, &["--cloud", "aws"]).await;
         says(&said, &["note: aws: ECS clusters: ", "targets.aws.cluster"]);
         says(&text, &["account = \"123456789012\"", "# fill in"]);
+        // A plan would only say so again.
+        says(
+            &said,
+            &["next: fill in targets.aws.cluster", "; then: deployer plan"],
+        );
+        says(&said, &["deployer sandbox try"]);
     }
     stage.calls.deny("sts:GetCallerIdentity");
     let (said, text) = init(stage, &["--cloud", "aws"]).await;

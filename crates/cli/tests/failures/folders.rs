@@ -38,4 +38,17 @@ async fn one_ledger(stage: &Stage) {
     assert!(said.contains("No changes: what is there"), "{said}");
     assert!(folder.join(".deployer/ledger").is_dir());
     assert!(!folder.join(relative).with_file_name("").exists());
+    // Where there is none it is said where it was looked for, and how there comes to be one.
+    let empty = tempfile::tempdir().expect("a folder");
+    std::env::set_current_dir(empty.path()).expect("it is there");
+    for command in ["plan", "status", "check"] {
+        let (ended, said) = stage.run_with_files(&[command]).await;
+        assert!(matches!(ended, Ended::Exit(Exit::Input)), "{ended:?}");
+        for says in [
+            "there is no `deployer.toml` in ",
+            "`deployer init` makes a first one",
+        ] {
+            assert!(said.contains(says), "{said}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ crate::tests! {
     a_cloud_that_does_not_answer_leaves_the_other_one_alone => before_the_start,
     a_cloud_that_goes_down_after_a_write_leaves_the_other_one_alone => after_a_write,
     one_answer_of_google_that_does_not_come_is_no_failure => one_answer,
+    an_endpoint_where_nobody_listens_is_named => nobody_listens,
     a_roll_out_goes_on_when_its_cloud_does_not_answer_any_more => while_it_rolls_out,
 }
 
@@ -40,6 +41,31 @@ async fn before_the_start(stage: &Stage) {
         let text = run(stage, APPLY, down, Exit::Failure).await;
         says(&text, &["error: no answer: "]);
         back_again(stage, (down, up), version).await;
+    }
+}
+
+/// One sentence, whichever client it is; nothing of what a library calls it.
+async fn nobody_listens(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let manifest = format!("{}/deployer.toml", stage.folder());
+    for cloud in ["aws", "gcp"] {
+        let set = format!("targets.{cloud}.endpoint=http://127.0.0.1:1");
+        let words = ["status", "-f", &manifest, "--cloud", cloud, "--set", &set];
+        let (ended, said) = stage.run_as_typed(&words).await;
+        assert!(
+            format!("{ended:?}").contains("Failure"),
+            "{ended:?}: {said}"
+        );
+        says(
+            &said,
+            &[
+                "error: no answer: cannot ",
+                "  caused by: cannot connect to http://127.0.0.1:1: refused\n",
+                "  hint: is the sandbox up? `deployer sandbox up` starts one\n",
+            ],
+        );
+        assert_eq!(said.matches("caused by").count(), 1, "{said}");
+        assert!(!said.contains("dispatch failure"), "{said}");
     }
 }
 

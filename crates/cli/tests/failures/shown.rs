@@ -6,12 +6,14 @@ use deployer_sandbox::runner::{self, Behaviour, Purpose};
 
 use crate::events::{named, texts};
 use crate::in_process::stage::{Stage, Wanted};
-use crate::{APPLY, SECOND, first_serves, run, says, unhealthy};
+use crate::{APPLY, DESTROY, SECOND, first_serves, run, says, unhealthy};
 
 crate::tests! {
     what_a_failed_migration_printed_moves_nothing_and_is_cut => noise,
     steps_are_told_in_their_own_words => words_of_steps,
     an_error_is_told_once => told_once,
+    a_last_snapshot_is_told_by_its_whole_name => snapshot,
+    what_nobody_asked_for_is_not_said_to_who_wants_quiet => quiet,
 }
 
 /// No line of a report is longer, in characters.
@@ -93,4 +95,50 @@ async fn told_once(stage: &Stage) {
         assert_eq!(said.matches(why).count(), 1, "`{why}` in:\n{said}");
         says(&said, &[" FAILED after "]);
     }
+}
+
+/// Whoever deletes a database can find what it held.
+async fn snapshot(stage: &Stage) {
+    stage.want(&Wanted {
+        data: true,
+        ..Wanted::FIRST
+    });
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let said = run(stage, DESTROY, "aws", Exit::Success).await;
+    let rds = aws_sdk_rds::Client::new(&stage.aws().await);
+    let listed = rds.describe_db_snapshots().send().await.expect("snapshots");
+    let names = listed
+        .db_snapshots()
+        .iter()
+        .map(|it| it.db_snapshot_identifier());
+    let names: Vec<&str> = names.flatten().collect();
+    let [name] = names.as_slice() else {
+        panic!("one snapshot is left: {names:?}\n{said}");
+    };
+    let told = format!("aws: what is left of the data: the snapshot `{name}` of RDS");
+    says(&said, &[&told]);
+}
+
+/// Only what was asked for, and errors.
+async fn quiet(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let noted = "not verified: ";
+    let said = run(stage, APPLY, "aws", Exit::Success).await;
+    says(&said, &[noted]);
+    let quietly = [APPLY, &["--quiet"]].concat();
+    stage.want(&SECOND);
+    let said = run(stage, &quietly, "aws", Exit::Success).await;
+    for note in [noted, "note:", "warning:", "copy image"] {
+        assert!(!said.contains(note), "`{note}` in:\n{said}");
+    }
+    says(&said, &["idp r2 serves"]);
+    let (_, said) = stage.run(&["releases", "idp", "--quiet"], "aws").await;
+    says(&said, &["r2"]);
+    stage.behave(unhealthy);
+    stage.want(&Wanted {
+        version: 3,
+        ..Wanted::FIRST
+    });
+    let said = run(stage, &quietly, "aws", Exit::RolledBack).await;
+    says(&said, &["failed", "cannot read the configuration"]);
 }

@@ -36,10 +36,14 @@ async fn unknown(stage: &Stage) {
             &[
                 "there is no environment `productoin`; did you mean `production`?",
                 "known: test (deployer.toml), production (deployer.production.toml)",
-                "--env productoin --new-environment",
             ],
         );
+        // Whoever reads wants one that is there.
+        let offers = said.contains("--env productoin --new-environment");
+        assert_eq!(offers, command != ["status"], "{said}");
     }
+    let said = run(stage, &["status", "-e", "prod"], "all", Exit::Input).await;
+    says(&said, &["`prod`; did you mean `production`?"]);
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
     let words = [APPLY, &["-e", "review-7", "--new-environment"]].concat();
     run(stage, &words, "all", Exit::Success).await;
@@ -143,6 +147,13 @@ async fn runs(stage: &Stage) {
         .as_str()
         .expect("an address");
     assert!(failed.contains("ecs.service"), "{failed}");
+    let said = run(stage, &["runs", "--lines", "1"], "aws", Exit::Success).await;
+    says(
+        &said,
+        &["older ones are not among these: deployer runs --lines 5"],
+    );
+    let said = run(stage, &["runs", "--lines", "2"], "aws", Exit::Success).await;
+    assert!(!said.contains("older ones"), "{said}");
     let said = run(stage, &["runs", "show", "2"], "aws", Exit::Success).await;
     says(
         &said,

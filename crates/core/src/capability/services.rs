@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Autopsy, Console, ImageRef, Revision, SecretVersion};
 use crate::address::Address;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::node::{Token, Watch};
 use crate::one_off::{OneOffs, Order};
 use crate::ours::Owner;
@@ -105,22 +105,25 @@ pub trait Services: Send + Sync {
         None
     }
 
+    /// Why no command can be run in a container of this service that serves, whatever its state.
+    /// `None` where one can. Pure.
+    fn takes_no_commands(&self, _service: &ServiceSpec) -> Option<&'static str> {
+        Some("no command runs in a container that serves here")
+    }
+
     /// Runs a command, its words as they are, in a container of a service that serves, in a
-    /// terminal of its own: in the instance that is named, or in any. The default says that there
-    /// is no such thing here.
+    /// terminal of its own: in the instance that is named, or in any.
     ///
-    /// Errors: not found, when there is no such instance, or none; rejected, when its instances
-    /// take no commands.
+    /// Errors: not found, when there is no such instance, or none; input, when its instances take
+    /// no commands.
     async fn console(
         &self,
-        _service: &ServiceSpec,
+        service: &ServiceSpec,
         _instance: Option<&str>,
         _command: &[String],
     ) -> Result<Box<dyn Console>> {
-        let message = "no command runs in a container that serves here";
-        Err(Error::new(ErrorKind::Rejected, message).hint(
-            "`deployer run SERVICE -- COMMAND` runs one by itself, with the same image, variables and secrets",
-        ))
+        let why = self.takes_no_commands(service);
+        Err(Error::input(why.unwrap_or("no command runs here")))
     }
 
     /// What explains a failure: stopped instances, conditions, events, the last lines of the log.

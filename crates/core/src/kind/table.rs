@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 
-use super::{Kind, Site};
+use super::{Data, Kind, Site};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
@@ -46,6 +46,8 @@ pub struct Listing<F> {
     pub tier: Option<Tier>,
     /// What is left of one that was deleted.
     pub leaves: Option<&'static str>,
+    /// What deleting one loses.
+    pub data: Data,
     /// What its cloud says of it.
     pub facts: F,
 }
@@ -58,6 +60,7 @@ impl<F> Listing<F> {
             noun: K::NOUN,
             tier: Some(K::TIER),
             leaves: K::LEAVES,
+            data: K::DATA,
             facts: K::FACTS,
         }
     }

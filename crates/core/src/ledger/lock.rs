@@ -513,7 +513,7 @@ impl Ledger {
             format!("{} is locked by {holder}", self.target),
         );
         error.hint(format!(
-            "wait until that ends; the lease of a dead holder runs out {} s after its last renewal, \
+            "wait until that ends (`--wait-lock 10m` does it); the lease of a dead holder runs out {} s after its last renewal, \
              `deployer lock release` takes the lock from a living one",
             LEASE.as_secs()
         ))

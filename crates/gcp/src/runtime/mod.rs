@@ -25,10 +25,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{
-    Activation, Autopsy, Console, Entrance, ImageRef, Revision, RevisionInfo, Runtime, Scope,
-    SecretVersion, ServiceInputs, ServiceOutputs, Services, Serving, ServingState,
+    Activation, Autopsy, Entrance, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
+    ServiceInputs, ServiceOutputs, Services, Serving, ServingState,
 };
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, Result};
 use deployer_core::gate::HoldsBack;
 use deployer_core::graph::{Graph, Inputs, Output, Value};
 use deployer_core::kind::Site;
@@ -331,18 +331,10 @@ impl Services for Gcp {
         Some(Address::new(&self.project.target, job::KIND, name))
     }
 
-    async fn console(
-        &self,
-        _service: &ServiceSpec,
-        _instance: Option<&str>,
-        _command: &[String],
-    ) -> Result<Box<dyn Console>> {
+    fn takes_no_commands(&self, _service: &ServiceSpec) -> Option<&'static str> {
         // No method of the Admin API runs anything in an instance (Cloud Run Admin API v2,
         // "REST Resource: projects.locations.services").
-        let message = "Cloud Run opens no session in a container that serves";
-        Err(Error::new(ErrorKind::Rejected, message).hint(
-            "`deployer run SERVICE -- COMMAND` runs one by itself, with the same image, variables and secrets",
-        ))
+        Some("Cloud Run opens no session in a container that serves")
     }
 
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {

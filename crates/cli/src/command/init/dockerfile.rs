@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::view::foreign;
+
 /// What the last stage of a Dockerfile says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dockerfile {
@@ -20,6 +22,23 @@ pub struct Dockerfile {
     pub runs: Option<String>,
     /// The names that `ENV` sets; the image keeps their values.
     pub variables: Vec<String>,
+}
+
+impl Dockerfile {
+    /// What was read, in words. `None` where it says nothing of use.
+    pub fn words(&self) -> Option<String> {
+        let mut words = Vec::new();
+        words.extend(self.port.map(|port| format!("port {port}")));
+        words.extend(match (&self.health_path, self.health_command.is_empty()) {
+            (Some(path), _) => Some(format!("health check of `{path}`")),
+            (None, false) => Some("a health check".to_owned()),
+            (None, true) => None,
+        });
+        words.extend(self.runs.as_ref().map(|runs| format!("it runs {runs}")));
+        let variables = (!self.variables.is_empty()).then(|| self.variables.join(", "));
+        words.extend(variables.map(|names| format!("it sets {names}")));
+        (!words.is_empty()).then(|| foreign::one_line(&words.join("; ")))
+    }
 }
 
 /// Reads `text`; what it does not know it passes over.

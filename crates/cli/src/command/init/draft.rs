@@ -208,7 +208,7 @@ fn service(draft: &Draft, page: &mut Page) {
             "# The image runs {runs}; `command` would replace it."
         ));
     }
-    let example = quoted(&format!("docker-archive:{}.tar", draft.app));
+    let example = quoted(&archive(&draft.app));
     if draft.image.is_none() {
         page.line(&format!(
             "# An archive (docker save -o {0}.tar {0}), an OCI layout or a registry reference.",
@@ -327,6 +327,11 @@ fn target_gcp(gcp: &GcpDraft, has_data: bool, page: &mut Page) {
         page.optional("network", text(&gcp.network), "\"default\"", why);
     }
     page.optional("subnetwork", text(&gcp.subnetwork), "\"default\"", why);
+}
+
+/// The image of an app that nobody names another of.
+pub fn archive(app: &str) -> String {
+    format!("docker-archive:{app}.tar")
 }
 
 /// A directory's name as an app's: lower-case letters, digits and `-`, a letter first.

@@ -6,7 +6,7 @@ use deployer_core::capability::{Candidate, Findings};
 use deployer_core::error::{Error, Result};
 
 use super::InitArgs;
-use super::draft::{AwsDraft, Draft, GcpDraft};
+use super::draft::{self, AwsDraft, Draft, GcpDraft};
 use super::offers;
 use super::survey::Told;
 use crate::args::Which;
@@ -73,7 +73,7 @@ impl<R: BufRead> Person<R> {
             });
             draft.port = read.transpose()?;
         }
-        let image = format!("docker-archive:{}.tar", draft.app);
+        let image = draft::archive(&draft.app);
         self.known(&mut draft.image, "image", Some(&image))?;
         let nothing = Findings::default();
         if let Some(aws) = &mut draft.aws {
@@ -201,7 +201,7 @@ impl<R: BufRead> Person<R> {
         Ok(())
     }
 
-    /// Shows choices with numbers; an empty answer takes the first.
+    /// Shows choices with numbers; an empty answer takes the first, which stands in brackets.
     fn choose(&mut self, question: &str, instead: &str, choices: &[String]) -> Result<Answer> {
         if choices.is_empty() {
             let asked = match instead {
@@ -216,10 +216,11 @@ impl<R: BufRead> Person<R> {
         for (index, choice) in choices.iter().enumerate() {
             sayln!("  {}  {choice}", index + 1);
         }
-        let answer = self.ask(&format!("which, or {instead}"), Some("1"))?;
-        let Some(answer) = answer else {
-            return Ok(Answer::Nothing);
-        };
+        // What it is stands before where it was seen.
+        let (first, _) = choices[0].split_once("  (").unwrap_or((&choices[0], ""));
+        let asked = format!("which, or {instead} [1: {first}]");
+        let answer = self.ask(&asked, None)?;
+        let answer = answer.unwrap_or_else(|| "1".to_owned());
         match answer.parse::<usize>() {
             Ok(number) if (1..=choices.len()).contains(&number) => Ok(Answer::Choice(number - 1)),
             // No name that is asked for is a number alone.
@@ -278,7 +279,6 @@ mod tests {
 
     use super::*;
     use crate::args::AwsRuntimeArg;
-    use crate::command::init::draft;
 
     fn found() -> Findings {
         let network = |subnet: &str, seen: &str| Network {
@@ -343,6 +343,23 @@ mod tests {
         assert_eq!(aws.security_groups, ["sg-1"]);
         assert_eq!(aws.execution_role.as_deref(), Some("execution"));
         assert_eq!(draft::write(&draft).missing, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_an_empty_answer_takes_stands_in_brackets() {
+        let output = crate::output::Output::default();
+        let asking = async { asked("\naws\n", &told(), &InitArgs::default()).map(|_| ()) };
+        crate::output::captured(output.clone(), asking)
+            .await
+            .unwrap();
+        let said = output.text();
+        for asks in [
+            "app [shop]: ",
+            "which, or another name [1: main]: ",
+            "which, or subnets parted by spaces [1: subnet-1, sg-1]: ",
+        ] {
+            assert!(said.contains(asks), "`{asks}` in:\n{said}");
+        }
     }
 
     #[test]

@@ -202,11 +202,17 @@ fn summary(plan: &Plan, scene: &Scene) -> String {
     .filter(|(count, _)| *count > 0)
     .map(|(count, what)| format!("{count} {what}"))
     .collect();
+    let losses = sum::losses(plan, usize::MAX).into_iter();
+    let losses = losses.map(|it| format!("\n      {it}")).collect::<String>();
+    let wants = match losses.is_empty() {
+        true => "",
+        false => " What loses data wants:",
+    };
     let whole = match scene.unread.is_empty() {
         true => "",
         false => "INCOMPLETE: ",
     };
-    format!("Plan: {whole}{}.", parts.join(", "))
+    format!("Plan: {whole}{}.{wants}{losses}", parts.join(", "))
 }
 
 #[cfg(test)]

@@ -35,6 +35,14 @@ pub fn leaves(address: &Address) -> Option<String> {
     leaves.map(|words| words.replace("NAME", &address.name))
 }
 
+/// The same once it was deleted with this token, by the whole name of what is left.
+pub fn left(address: &Address, token: &str) -> Option<String> {
+    match address.cloud {
+        CloudName::Aws => deployer_aws::left(&address.kind, &address.name, token),
+        CloudName::Gcp => leaves(address),
+    }
+}
+
 /// Of which part of the manifest a node is, by its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {

@@ -200,6 +200,12 @@ pub fn things<'a>(plan: &'a Plan, scene: &'a Scene) -> Vec<Thing<'a>> {
     things
 }
 
+/// The names of services in the order in which they are told.
+pub fn services<'a>(things: impl Iterator<Item = &'a Thing<'a>>) -> Vec<String> {
+    let services = things.filter(|it| it.kind == Some(Kind::Service));
+    services.map(|it| it.name.clone()).collect()
+}
+
 /// A name in the cloud as one word, without the folder of log groups.
 fn plain(name: &str) -> String {
     let name = name.trim_start_matches('/');

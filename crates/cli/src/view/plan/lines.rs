@@ -3,6 +3,9 @@
 
 use deployer_core::address::CloudName;
 
+/// So many names are all told.
+const ALL: usize = 4;
+
 /// A text of at most so many characters, its middle left out where it is longer.
 pub fn cut(text: &str, room: usize) -> String {
     let count = text.chars().count();
@@ -91,13 +94,53 @@ pub fn count(count: usize, word: &str) -> String {
 /// The names in one phrase: all where they are few, the first and the last with their number where
 /// they are many.
 pub fn names(names: &[String]) -> String {
-    const ALL: usize = 4;
     match names {
         [first, .., last] if names.len() > ALL => {
             format!("{first} … {last} ({} services)", names.len())
         }
         _ => names.join(", "),
     }
+}
+
+/// The same of some of `all`, which stand in their order: no range goes over one that is not meant.
+pub fn among(chosen: &[String], all: &[String]) -> String {
+    const RANGES: usize = 3;
+    let mut ranges: Vec<Vec<&String>> = Vec::new();
+    let mut before = false;
+    for name in all {
+        let meant = chosen.contains(name);
+        match ranges.last_mut() {
+            Some(range) if meant && before => range.push(name),
+            _ if meant => ranges.push(vec![name]),
+            _ => {}
+        }
+        before = meant;
+    }
+    let ordered: Vec<String> = ranges.iter().flatten().map(|it| (*it).clone()).collect();
+    match ordered.len() == chosen.len() {
+        // What is no service stands for itself.
+        false => return names(chosen),
+        true if ordered.len() <= ALL || ranges.len() <= 1 => return names(&ordered),
+        true => {}
+    }
+    let told = ranges
+        .iter()
+        .take(RANGES)
+        .map(|range| match range.as_slice() {
+            [first, _, .., last] => format!("{first} … {last}"),
+            few => few
+                .iter()
+                .map(|it| it.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        });
+    let told: Vec<String> = told.collect();
+    let more: usize = ranges.iter().skip(RANGES).map(Vec::len).sum();
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more} ({} services)", told.join(", "), chosen.len())
 }
 
 /// Clouds in words: `aws, gcp`.
@@ -146,5 +189,19 @@ mod tests {
         let many: Vec<String> = (0..30).map(|it| format!("svc-{it:02}")).collect();
         assert_eq!(names(&many), "svc-00 … svc-29 (30 services)");
         assert_eq!(names(&many[..2]), "svc-00, svc-01");
+        // A range has nothing in it that is not meant.
+        assert_eq!(among(&many, &many), "svc-00 … svc-29 (30 services)");
+        let but = |left_out: &[usize]| {
+            let chosen = many.iter().enumerate();
+            let chosen = chosen.filter(|(at, _)| !left_out.contains(at));
+            let chosen: Vec<String> = chosen.map(|(_, name)| name.clone()).collect();
+            among(&chosen, &many)
+        };
+        let two = "svc-00 … svc-06, svc-08 … svc-29 (29 services)";
+        assert_eq!(but(&[7]), two);
+        let more = "svc-00, svc-02, svc-04 and 24 more (27 services)";
+        assert_eq!(but(&[1, 3, 5]), more);
+        let other = ["main".to_owned()];
+        assert_eq!(among(&other, &many), "main");
     }
 }

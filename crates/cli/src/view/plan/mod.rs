@@ -1,6 +1,7 @@
 //! A plan for people: what happens to each service, database and cache, on both clouds side by
 //! side; or node by node; or as Markdown.
 
+mod block;
 mod danger;
 pub mod details;
 mod fields;
@@ -17,7 +18,7 @@ use deployer_core::plan::Plan;
 use crate::scene::Scene;
 
 pub use danger::cause;
-pub use fields::{counts_in_time, is_service, leaves, word};
+pub use fields::{counts_in_time, is_service, leaves, left, word};
 pub use group::{Thing, things};
 pub use lines::{cut, list, names, wrap};
 pub use markdown::markdown;

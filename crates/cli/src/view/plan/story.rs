@@ -11,9 +11,10 @@ use crate::facts::{Fact, How};
 use crate::scene::{Held, Kind, Scene};
 use crate::view::foreign;
 
+use super::block::{Block, common_images, merged};
 use super::fields::{self, Family};
 use super::group::{self, Doing, Thing, Told};
-use super::lines::{arrow, cut, label, names, wrap};
+use super::lines::{among, arrow, cut, label, wrap};
 use super::{BOLD, GREEN, Layout, RED, YELLOW, danger, details, sum, table};
 
 /// Where what is said of a thing begins, in columns.
@@ -24,14 +25,6 @@ const CLOUD: usize = 4;
 const MANY: usize = 40;
 /// The longest name of a field that stands in a column of its own.
 const WHAT: usize = 24;
-
-/// One or more things to which the same happens.
-struct Block {
-    mark: Action,
-    names: Vec<String>,
-    kind: Option<Kind>,
-    body: Vec<String>,
-}
 
 /// The plan as text, or what it says of one thing.
 pub fn render(plan: &Plan, scene: &Scene, only: Option<&str>, layout: Layout) -> String {
@@ -46,15 +39,20 @@ pub fn render(plan: &Plan, scene: &Scene, only: Option<&str>, layout: Layout) ->
     for (code, line) in dangers {
         text.push_str(&format!("{}\n", layout.paint(code, &line)));
     }
-    let blocks = merged(
-        of_it
-            .iter()
-            .filter_map(|it| block(it, scene, layout.width))
-            .collect(),
-    );
+    let blocks = of_it.iter();
+    let blocks = blocks.filter_map(|it| block(it, scene, layout.width));
+    let (images, blocks) = common_images(merged(blocks.collect()));
+    let services = group::services(of_it.iter().copied());
     if blocks.len() > MANY && only.is_none() {
         text.push('\n');
         text.push_str(&table::render(&of_it, layout));
+    }
+    for (image, names) in images.iter().filter(|_| blocks.len() <= MANY) {
+        text.push('\n');
+        let phrase = format!("{image}: of {}", among(names, &services));
+        for line in wrap(&phrase, layout.width.saturating_sub(2)) {
+            text.push_str(&format!("  {line}\n"));
+        }
     }
     for block in blocks
         .iter()
@@ -63,9 +61,9 @@ pub fn render(plan: &Plan, scene: &Scene, only: Option<&str>, layout: Layout) ->
         if blocks.len() <= 6 || block.body.len() > 1 {
             text.push('\n');
         }
-        text.push_str(&print(block, layout));
+        text.push_str(&print(block, &services, layout));
     }
-    let still = unchanged(&of_it);
+    let still = unchanged(&of_it, &services);
     if !still.is_empty() && !blocks.is_empty() {
         let phrase = format!("{}: no change", still.join(", "));
         text.push('\n');
@@ -109,6 +107,15 @@ fn summary(plan: &Plan, scene: &Scene, things: &[Thing<'_>], layout: Layout) -> 
             None => ("      ", line.as_str()),
         };
         let room = layout.width.saturating_sub(before.len());
+        // Never broken or cut: it is to be pasted.
+        if let Some(address) = rest.strip_prefix(sum::ALLOWED) {
+            let line = match rest.chars().count() <= room {
+                true => rest,
+                false => address,
+            };
+            text.push_str(&format!("{before}{line}\n"));
+            continue;
+        }
         for line in wrap(rest, room) {
             text.push_str(&format!("{before}{line}\n"));
             before = "      ";
@@ -466,27 +473,7 @@ pub fn how(fact: &Fact, room: usize) -> String {
     }
 }
 
-/// Blocks that say the same become one with all their names; what is dangerous comes first.
-fn merged(blocks: Vec<Block>) -> Vec<Block> {
-    let mut merged: Vec<Block> = Vec::new();
-    for block in blocks {
-        let same = |it: &&mut Block| {
-            it.mark == block.mark && it.kind == block.kind && it.body == block.body
-        };
-        match merged.iter_mut().find(same) {
-            Some(other) if block.kind == Some(Kind::Service) => other.names.extend(block.names),
-            Some(_) | None => merged.push(block),
-        }
-    }
-    merged.sort_by_key(|block| match block.mark {
-        Action::Replace => 0,
-        Action::Delete => 1,
-        Action::NoOp | Action::Create | Action::Update | Action::Release => 2,
-    });
-    merged
-}
-
-fn print(block: &Block, layout: Layout) -> String {
+fn print(block: &Block, services: &[String], layout: Layout) -> String {
     let code = match block.mark {
         Action::Create => GREEN,
         Action::Replace | Action::Delete => RED,
@@ -495,7 +482,7 @@ fn print(block: &Block, layout: Layout) -> String {
     let mark = super::details::mark(block.mark);
     let wide = mark.chars().count().max(1);
     let painted = layout.paint(code, mark);
-    let name = foreign::one_line(&names(&block.names));
+    let name = foreign::one_line(&among(&block.names, services));
     let name = match block.kind {
         Some(kind) if kind != Kind::Service => format!("{name} ({})", kind.word()),
         Some(_) | None => name,
@@ -526,7 +513,7 @@ fn print(block: &Block, layout: Layout) -> String {
 }
 
 /// What stays as it is, by name.
-fn unchanged(things: &[&Thing<'_>]) -> Vec<String> {
+fn unchanged(things: &[&Thing<'_>], all: &[String]) -> Vec<String> {
     let still = things
         .iter()
         .filter(|it| it.action() == Action::NoOp && !it.is_held() && !it.changes.is_empty());
@@ -540,7 +527,7 @@ fn unchanged(things: &[&Thing<'_>]) -> Vec<String> {
         }
     }
     if !services.is_empty() {
-        others.insert(0, names(&services));
+        others.insert(0, among(&services, all));
     }
     others
 }

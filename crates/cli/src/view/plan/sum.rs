@@ -10,11 +10,19 @@ use deployer_core::plan::{Change, Plan};
 use deployer_core::usual;
 
 use crate::duration;
-use crate::scene::Scene;
+use crate::scene::{Kind, Scene};
+use crate::view::foreign;
 
 use super::fields::{self, Family};
 use super::group::Thing;
-use super::lines::{count, list, names};
+use super::lines::{count, list};
+
+/// So many things are told by name.
+const BY_NAME: usize = 4;
+/// So many losses are told one by one.
+const LOSSES: usize = 8;
+/// What stands before the address of a loss that is allowed.
+pub const ALLOWED: &str = "--allow-data-loss ";
 
 /// What the plan comes to.
 pub fn sum(plan: &Plan, scene: &Scene, things: &[Thing<'_>]) -> Vec<String> {
@@ -80,9 +88,21 @@ fn known(
         first.push(data);
     }
     lines.push(format!("Plan: {}", first.join(" ")));
+    lines.extend(losses(plan, LOSSES));
     lines.push(nodes(plan));
     lines.extend(time(plan, scene));
     lines
+}
+
+/// What lets each loss of data pass, as it is typed; so many of them.
+pub fn losses(plan: &Plan, most: usize) -> Vec<String> {
+    let all: Vec<String> = plan
+        .losses()
+        .map(|it| format!("{ALLOWED}{}", foreign::one_line(&it.address.to_string())))
+        .collect();
+    let more = all.len().saturating_sub(most);
+    let rest = (more > 0).then(|| format!("and so for {more} more, which --details names."));
+    all.into_iter().take(most).chain(rest).collect()
 }
 
 /// `About 12 min, most of it for the databases.` Nothing where it is not known, or no time at all.
@@ -173,25 +193,52 @@ fn rolled_out(things: &[Thing<'_>]) -> Option<String> {
     }
 }
 
-/// What else happens to things, by name.
+/// What else happens to things: by name where they are few, else by number, each kind for itself.
 fn others(things: &[Thing<'_>], action: Action, verb: &str) -> Option<String> {
     let of = things.iter().filter(|it| it.action() == action);
     let of = of.filter(|it| {
         let mut clouds = it.clouds().into_iter();
         action != Action::Update || !clouds.any(|cloud| it.doing(cloud).rolls_out)
     });
-    let all: Vec<String> = of.map(|it| it.name.clone()).collect();
-    (!all.is_empty()).then(|| format!("{} {verb}", names(&all)))
+    let all: Vec<&Thing<'_>> = of.collect();
+    let names: Vec<String> = all.iter().map(|it| it.name.clone()).collect();
+    let what = match names.len() > BY_NAME {
+        true => list(&counted(&all, action)),
+        false => names.join(", "),
+    };
+    (!all.is_empty()).then(|| format!("{what} {verb}"))
+}
+
+/// `3 services, 1 database, 4 secrets, registry`
+fn counted(things: &[&Thing<'_>], action: Action) -> Vec<String> {
+    let mut words = Vec::new();
+    for kind in [Kind::Service, Kind::Database, Kind::Cache] {
+        let number = things.iter().filter(|it| it.kind == Some(kind)).count();
+        words.extend((number > 0).then(|| count(number, kind.word())));
+    }
+    for thing in things.iter().filter(|it| it.kind.is_none()) {
+        let secrets = |cloud: &CloudName| {
+            let changed = thing.changed(*cloud).filter(|it| it.action == action);
+            changed
+                .filter(|it| fields::word(&it.address) == "secret")
+                .count()
+        };
+        let most = CloudName::ALL.iter().map(secrets).max();
+        words.push(match (thing.family, most) {
+            (Family::Secret, Some(number @ 1..)) => count(number, "secret"),
+            _ => thing.name.clone(),
+        });
+    }
+    words
 }
 
 fn data(plan: &Plan, things: &[Thing<'_>]) -> String {
     let losses = plan.losses().count();
     if losses > 0 {
-        let what = match losses {
-            1 => "1 node LOSES ITS DATA".to_owned(),
-            losses => format!("{losses} nodes LOSE THEIR DATA"),
+        return match losses {
+            1 => "1 node LOSES ITS DATA, which wants:".to_owned(),
+            losses => format!("{losses} nodes LOSE THEIR DATA, which each wants:"),
         };
-        return format!("{what}.");
     }
     let counts = plan.counts();
     let deleted = match counts.delete + counts.replace {

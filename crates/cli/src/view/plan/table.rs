@@ -9,8 +9,8 @@ use crate::scene::Kind;
 use crate::view::foreign;
 
 use super::details;
-use super::group::Thing;
-use super::lines::{cut, names};
+use super::group::{self, Thing};
+use super::lines::{among, cut};
 use super::{Layout, story};
 
 /// The longest name in its column, in characters.
@@ -60,8 +60,9 @@ pub fn render(things: &[&Thing<'_>], layout: Layout) -> String {
         "CHANGE".to_owned(),
     ]];
     table[0].extend(clouds.iter().map(|it| it.as_str().to_uppercase()));
+    let all = group::services(things.iter().copied());
     for row in &rows {
-        let name = names(&row.names);
+        let name = among(&row.names, &all);
         let name = match row.kind {
             Some(kind) if kind != Kind::Service => format!("{name} ({})", kind.word()),
             Some(_) | None => name,

@@ -443,7 +443,8 @@ fn another_hand_danger_and_a_replaced_database_come_first() {
         gcp       HOT       fix → unset  ANOTHER HAND, put back
                   roll out                          r7 → r8
 
-    Plan: web becomes r8 on gcp; main replaced. 1 node LOSES ITS DATA.
+    Plan: web becomes r8 on gcp; main replaced. 1 node LOSES ITS DATA, which wants:
+          --allow-data-loss aws/us-east-1/rds.instance/shop-staging-main
           Nodes: 2 to update, 1 to replace, 7 unchanged (--details).
     ");
 }

@@ -191,3 +191,62 @@ fn a_plan_says_the_one_number_that_a_release_has_on_both_clouds() {
         assert!(text.contains(says), "{text}");
     }
 }
+
+#[test]
+fn an_image_that_many_services_take_is_said_once_and_no_range_goes_over_another_block() {
+    let (plan, mut scene) = services(12);
+    // All but one differ by nothing else.
+    for (at, group) in scene.groups.iter_mut().enumerate() {
+        for side in group.sides.values_mut().filter(|_| at != 5 && at > 1) {
+            if let Some(last) = &mut side.last {
+                last.facts.retain(|it| it.what == "image");
+            }
+        }
+    }
+    let text = shown(&plan, &scene, Shown::Story, 80);
+    assert_eq!(text.matches("1.0 → 1.1").count(), 1, "{text}");
+    for says in [
+        "02dfa3628d5f → c623aae23268: of svc-00 … svc-11 (12 services)",
+        "~ svc-02 … svc-04, svc-06 … svc-11 (9 services)",
+        "~ svc-05      VARIABLE_5  info → debug",
+    ] {
+        assert!(text.contains(says), "{says}:\n{text}");
+    }
+}
+
+#[test]
+fn many_deletes_are_counted_by_what_they_are_and_what_loses_data_by_its_address() {
+    let mut changes = Vec::new();
+    let mut groups = Vec::new();
+    for name in ["api", "web", "worker"] {
+        let of_it = nodes(name, Action::Delete);
+        groups.push(service(name, &of_it, &[]));
+        changes.extend(of_it);
+    }
+    let deleted = |kind: &str, name: &str| change(CloudName::Aws, kind, name, Action::Delete);
+    changes.push(Change {
+        effect: Effect::LosesData,
+        ..deleted("rds.instance", "shop-staging-main")
+    });
+    for secret in ["shop/staging/token", "shop/staging/key"] {
+        changes.push(deleted("secretsmanager.secret", secret));
+    }
+    groups.push(store(Kind::Database, "main"));
+    let (plan, scene) = (plan(changes), scene(groups));
+    let sum =
+        "Plan: 3 services, 1 database and 2 secrets deleted. 1 node LOSES ITS DATA, which wants:";
+    let address = "aws/us-east-1/rds.instance/shop-staging-main\n";
+    for width in [40, 80, 120] {
+        let text = shown(&plan, &scene, Shown::Story, width);
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(sum), "{text}");
+        let option = if width > 60 { "--allow-data-loss " } else { "" };
+        assert!(
+            text.contains(&format!("\n      {option}{address}")),
+            "{text}"
+        );
+    }
+    let details = shown(&plan, &scene, Shown::Details, 80);
+    let says = format!("What loses data wants:\n      --allow-data-loss {address}");
+    assert!(details.contains(&says), "{details}");
+}

@@ -1,0 +1,68 @@
+//! What is said of things, put together where it is the same; pure.
+
+use deployer_core::node::Action;
+
+use crate::scene::Kind;
+
+/// One or more things to which the same happens.
+pub struct Block {
+    pub mark: Action,
+    pub names: Vec<String>,
+    pub kind: Option<Kind>,
+    pub body: Vec<String>,
+}
+
+/// Blocks that say the same become one with all their names; what is dangerous comes first.
+pub fn merged(blocks: Vec<Block>) -> Vec<Block> {
+    let mut merged: Vec<Block> = Vec::new();
+    for block in blocks {
+        let same = |it: &&mut Block| {
+            it.mark == block.mark && it.kind == block.kind && it.body == block.body
+        };
+        match merged.iter_mut().find(same) {
+            Some(other) if block.kind == Some(Kind::Service) => other.names.extend(block.names),
+            Some(_) | None => merged.push(block),
+        }
+    }
+    merged.sort_by_key(|block| match block.mark {
+        Action::Replace => 0,
+        Action::Delete => 1,
+        Action::NoOp | Action::Create | Action::Update | Action::Release => 2,
+    });
+    merged
+}
+
+/// An image that becomes another in several blocks is said once, before them: what it becomes, and
+/// of which services.
+pub fn common_images(mut blocks: Vec<Block>) -> (Vec<(String, Vec<String>)>, Vec<Block>) {
+    const COMMON: usize = 3;
+    let of = |line: &String| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        (words.first() == Some(&"image") && !line.starts_with('\t')).then(|| words.join(" "))
+    };
+    let mut images: Vec<(String, Vec<String>, usize)> = Vec::new();
+    for block in blocks.iter().filter(|it| it.kind == Some(Kind::Service)) {
+        let Some(image) = block.body.iter().find_map(of) else {
+            continue;
+        };
+        match images.iter_mut().find(|(known, ..)| *known == image) {
+            Some((_, names, count)) => {
+                names.extend(block.names.clone());
+                *count += 1;
+            }
+            None => images.push((image, block.names.clone(), 1)),
+        }
+    }
+    images.retain(|(.., count)| *count >= COMMON);
+    let is_common = |line: &String| {
+        let image = of(line);
+        images
+            .iter()
+            .any(|(common, ..)| Some(common) == image.as_ref())
+    };
+    for block in &mut blocks {
+        block.body.retain(|line| !is_common(line));
+    }
+    let images = images.into_iter().map(|(image, names, _)| (image, names));
+    (images.collect(), blocks)
+}
