@@ -62,8 +62,8 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
     Ok(worst)
 }
 
-/// The newest releases and attempts of one service, as the whole list shows them; with an empty line
-/// before. Nothing where there is none; a target that does not answer is left out.
+/// The newest releases and attempts of one service, as the whole list shows them; with an empty
+/// line before. Nothing where there is none; a target that does not answer is left out.
 pub async fn newest(session: &Session, service: &str, count: usize) -> String {
     let mut rows = Vec::new();
     for place in &session.places {

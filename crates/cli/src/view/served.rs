@@ -45,8 +45,8 @@ const UNCHANGED: usize = 10;
 const NAME: usize = 24;
 
 /// What came of it, with an empty line before. `still` are the services that stay as they are, with
-/// their releases, and `missed` those that did not get to a new one; `back` is the command that goes
-/// back, and where to.
+/// their releases, and `missed` those that did not get to a new one; `back` is the command that
+/// goes back, and where to.
 pub fn render(
     (app, environment): (&str, &str),
     served: &[Served],

@@ -102,9 +102,9 @@ async fn after_a_write(stage: &Stage) {
     }
 }
 
-/// What can be sent again is: made under a name of ours, or changed under its etag. AWS's client does
-/// so by itself; Google's asks to be told (AIP-194), as its Terraform provider tells it for every
-/// call (`transport/error_retry_predicates.go`: connection resets, 500, 502, 503).
+/// What can be sent again is: made under a name of ours, or changed under its etag. AWS's client
+/// does so by itself; Google's asks to be told (AIP-194). Its Terraform provider sends any call
+/// again (`transport/error_retry_predicates.go`: connection resets, 500, 502, 503).
 async fn one_answer(stage: &Stage) {
     let first = [
         "artifactregistry.projects.locations.repositories.create",
