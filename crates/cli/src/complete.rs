@@ -261,4 +261,31 @@ mod tests {
         // The word that is being completed is no value yet.
         assert_eq!(read(&["deployer", "plan", "-e", ""]).environment, None);
     }
+
+    #[test]
+    fn only_what_holds_data_and_would_be_deleted_is_offered_to_lose_it() {
+        let mut inventory = Inventory::default();
+        for (address, adopted) in [
+            ("aws/us-east-1/rds.instance/shop-main", false),
+            ("aws/us-east-1/rds.instance/theirs", true),
+            ("aws/us-east-1/ecs.service/shop-web", false),
+            ("gcp/us-central1/sql.instance/shop-main", false),
+            ("gcp/us-central1/run.service/shop-web", false),
+        ] {
+            let item = serde_json::json!({
+                "needs": [], "since": "2026-11-30T17:00:00Z", "adopted": adopted,
+            });
+            let address: Address = address.parse().unwrap();
+            let item = serde_json::from_value(item).unwrap();
+            inventory.items.insert(address, item);
+        }
+        let offered: Vec<String> = holding(inventory).map(|it| it.to_string()).collect();
+        assert_eq!(
+            offered,
+            [
+                "aws/us-east-1/rds.instance/shop-main",
+                "gcp/us-central1/sql.instance/shop-main"
+            ]
+        );
+    }
 }
