@@ -181,10 +181,10 @@ fn above(folder: &Path) -> PathBuf {
     }
 }
 
-/// The manifest, where it has no fault.
+/// The manifest, where its names can be read.
 fn loaded() -> Option<Loaded> {
     let typed = Typed::read(std::env::args_os());
-    deployer_manifest::load(&Inputs {
+    deployer_manifest::load_to_read(&Inputs {
         manifest: typed.manifest,
         environment: typed.environment,
         vars: std::env::vars_os()

@@ -173,8 +173,8 @@ impl Command {
         )
     }
 
-    /// Whether it makes nothing of what the manifest says of a service: it looks at what is there, or
-    /// makes what was there before.
+    /// Whether it makes nothing of what the manifest says of a service: it looks at what is there,
+    /// or makes what was there before.
     pub fn reads_or_mends(&self) -> bool {
         matches!(
             self,
