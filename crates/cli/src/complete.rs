@@ -181,10 +181,10 @@ fn above(folder: &Path) -> PathBuf {
     }
 }
 
-/// The manifest, where it has no fault.
+/// The manifest, where its names can be read.
 fn loaded() -> Option<Loaded> {
     let typed = Typed::read(std::env::args_os());
-    deployer_manifest::load(&Inputs {
+    deployer_manifest::load_to_read(&Inputs {
         manifest: typed.manifest,
         environment: typed.environment,
         vars: std::env::vars_os()
@@ -260,5 +260,32 @@ mod tests {
         assert_eq!(typed.manifest, Path::new("sub/deployer.toml"));
         // The word that is being completed is no value yet.
         assert_eq!(read(&["deployer", "plan", "-e", ""]).environment, None);
+    }
+
+    #[test]
+    fn only_what_holds_data_and_would_be_deleted_is_offered_to_lose_it() {
+        let mut inventory = Inventory::default();
+        for (address, adopted) in [
+            ("aws/us-east-1/rds.instance/shop-main", false),
+            ("aws/us-east-1/rds.instance/theirs", true),
+            ("aws/us-east-1/ecs.service/shop-web", false),
+            ("gcp/us-central1/sql.instance/shop-main", false),
+            ("gcp/us-central1/run.service/shop-web", false),
+        ] {
+            let item = serde_json::json!({
+                "needs": [], "since": "2026-11-30T17:00:00Z", "adopted": adopted,
+            });
+            let address: Address = address.parse().unwrap();
+            let item = serde_json::from_value(item).unwrap();
+            inventory.items.insert(address, item);
+        }
+        let offered: Vec<String> = holding(inventory).map(|it| it.to_string()).collect();
+        assert_eq!(
+            offered,
+            [
+                "aws/us-east-1/rds.instance/shop-main",
+                "gcp/us-central1/sql.instance/shop-main"
+            ]
+        );
     }
 }

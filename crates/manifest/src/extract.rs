@@ -215,7 +215,7 @@ fn how_to_write(key: &str, found: &Kind, wanted: &str) -> String {
         "migrate" => "migrate = { command = [\"npm\", \"run\", \"migrate\"] }",
         "health" => "health = { path = \"/health\" }",
         "replicas" => "replicas = { min = 2, max = 4 }",
-        "verify" => "verify = { path = \"/health\" }",
+        "verify" => "verify = { checks = [{ path = \"/health\" }] }",
         "port" => "port = 8080",
         "command" | "entrypoint" => {
             return format!("write it as `{key} = [\"node\", \"server.js\"]`");

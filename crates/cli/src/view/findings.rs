@@ -66,7 +66,7 @@ fn rows(finding: &Finding, (expected, got_in): (usize, usize)) -> Vec<Vec<String
 }
 
 /// Breaks a text between words, and inside one that is wider than the column.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let letters: Vec<char> = word.chars().collect();

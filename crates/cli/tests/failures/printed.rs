@@ -139,6 +139,11 @@ async fn of_nothing(stage: &Stage) {
         let said = run(stage, &release, cloud, Exit::Input).await;
         says(&said, &["no release of `idp`", "is called `r7`"]);
         let said = run(stage, &["logs", "--migration"], cloud, Exit::Input).await;
-        says(&said, &["no migration of `idp` is known to have run"]);
+        let runs = [
+            "no migration of `idp` is known to have run",
+            "`deployer runs",
+        ];
+        says(&said, &runs);
+        assert!(!said.contains("deployer releases"), "{said}");
     }
 }

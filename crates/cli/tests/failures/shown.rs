@@ -126,7 +126,11 @@ async fn quiet(stage: &Stage) {
     let said = run(stage, APPLY, "aws", Exit::Success).await;
     says(&said, &[noted]);
     let quietly = [APPLY, &["--quiet"]].concat();
+    stage.behave(unhealthy);
     stage.want(&SECOND);
+    let said = run(stage, &quietly, "aws", Exit::RolledBack).await;
+    says(&said, &["failed", "cannot read the configuration"]);
+    stage.behave(|started| Behaviour::usual(started.purpose));
     let said = run(stage, &quietly, "aws", Exit::Success).await;
     for note in [noted, "note:", "warning:", "copy image"] {
         assert!(!said.contains(note), "`{note}` in:\n{said}");
@@ -134,11 +138,4 @@ async fn quiet(stage: &Stage) {
     says(&said, &["idp r2 serves"]);
     let (_, said) = stage.run(&["releases", "idp", "--quiet"], "aws").await;
     says(&said, &["r2"]);
-    stage.behave(unhealthy);
-    stage.want(&Wanted {
-        version: 3,
-        ..Wanted::FIRST
-    });
-    let said = run(stage, &quietly, "aws", Exit::RolledBack).await;
-    says(&said, &["failed", "cannot read the configuration"]);
 }

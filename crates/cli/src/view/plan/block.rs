@@ -35,7 +35,7 @@ pub fn merged(blocks: Vec<Block>) -> Vec<Block> {
 /// An image that becomes another in several blocks is said once, before them: what it becomes, and
 /// of which services.
 pub fn common_images(mut blocks: Vec<Block>) -> (Vec<(String, Vec<String>)>, Vec<Block>) {
-    const COMMON: usize = 3;
+    const COMMON: usize = 2;
     let of = |line: &String| {
         let words: Vec<&str> = line.split_whitespace().collect();
         (words.first() == Some(&"image") && !line.starts_with('\t')).then(|| words.join(" "))

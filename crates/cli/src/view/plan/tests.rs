@@ -352,12 +352,12 @@ fn the_same_change_in_thirty_services_is_said_once() {
     shop · staging · SANDBOX
       aws  123456789012 us-east-1      gcp  sandbox-project us-central1
 
-    ~ svc-00 … svc-29 (29 services)
-                  image  1.0 → 1.1             02dfa3628d5f → c623aae23268
+      image 1.0 → 1.1 02dfa3628d5f → c623aae23268: of svc-00 … svc-29 (30 services)
+
+    ~ svc-00 … svc-02, svc-04 … svc-29 (29 services)
         aws, gcp  push · roll out                   r2 → r3
 
-    ~ svc-03      image      1.0 → 1.1             02dfa3628d5f → c623aae23268
-                  LOG_LEVEL  info → debug
+    ~ svc-03      LOG_LEVEL  info → debug
         aws, gcp  push · roll out                   r2 → r3
 
     Plan: 30 services roll out on aws and gcp. Nothing is deleted, no data is
