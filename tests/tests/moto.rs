@@ -108,7 +108,7 @@ fn another_hands_tag_stays_on_every_kind_of_moto() {
     disk(&mut moto, 20);
     apply(&moto);
     moto.assert_settled(&APPLY);
-    let marked = tags(&moto, ["write", "team", "platform"]);
+    let marked = tags(&moto, ["write", "seen-by", "platform"]);
     for (kind, least) in [
         ("services", 1),
         ("repositories", 1),
@@ -123,7 +123,7 @@ fn another_hands_tag_stays_on_every_kind_of_moto() {
     moto.assert_settled(&APPLY);
     moto.change(|manifest| manifest.greeting = "good day".to_owned());
     apply(&moto);
-    assert_eq!(tags(&moto, ["read", "team", "platform"]), marked);
+    assert_eq!(tags(&moto, ["read", "seen-by", "platform"]), marked);
 
     tags(&moto, ["write", "deployer", "other/production"]);
     moto.change(|manifest| manifest.greeting = "good night".to_owned());

@@ -267,7 +267,7 @@ async fn cannot(stage: &Stage) {
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     says(
         &words,
-        &["take no commands", "`deployer run idp ", " -- COMMAND`"],
+        &["take no commands", "`deployer run idp ", " -- true` "],
     );
     let without = |key: &str| {
         want_plain(stage, &Wanted::FIRST);
