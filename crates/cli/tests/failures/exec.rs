@@ -468,7 +468,7 @@ async fn no_command(stage: &Stage) {
     says(&words, &["error: Cloud Run opens no session", &pasted]);
     assert!(!words.contains("refused by the cloud"), "{words}");
     // Of two clouds the one is taken that takes commands.
-    let (exit, said) = exec(stage, "all", &[]).await;
+    let (exit, said) = exec(stage, "all", &["--", "true"]).await;
     assert_eq!(exit, Exit::NotRun, "{said}");
     says(&said, &["takes no commands"]);
     assert!(!said.contains("which one is meant"), "{said}");

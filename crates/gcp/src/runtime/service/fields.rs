@@ -89,7 +89,6 @@ impl RunService {
         for (field, value) in around {
             over.set_value(field, value.clone());
         }
-        over.set("serving", shape::READY);
         over
     }
 
