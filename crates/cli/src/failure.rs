@@ -222,7 +222,8 @@ fn tell(session: &Session, service: &str, failures: &[Failure], whole: Option<&s
 /// of a migration, neither their log nor the service's events say why.
 fn is_of_roll_out(failed: &[Failed], tried: &Tried) -> bool {
     let own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
-    let mut own = own.filter(|it| view::plan::is_service(&it.address));
+    let is_step_before = |kind: &str| kind.ends_with(".migration") || kind.ends_with(".image");
+    let mut own = own.filter(|it| !is_step_before(&it.address.kind));
     own.any(|it| match it.error.kind() {
         ErrorKind::Failed
         | ErrorKind::RolledBack
