@@ -192,7 +192,7 @@ fn read(inputs: &Inputs, faults: Faults) -> Result<Loaded, Problems> {
     if !errors.iter().all(passes) {
         return Err(Problems::new(errors.into_iter().chain(warnings).collect()));
     }
-    warnings.extend(errors.into_iter().map(Problem::as_warning));
+    warnings.extend(errors.into_iter().map(Problem::into_warning));
     Ok(Loaded {
         manifest,
         environment,

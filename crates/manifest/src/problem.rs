@@ -124,7 +124,7 @@ impl Problem {
 
     /// The same where the manifest can be used in spite of it.
     #[must_use]
-    pub(crate) fn as_warning(mut self) -> Self {
+    pub(crate) fn into_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
