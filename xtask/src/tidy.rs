@@ -233,6 +233,17 @@ const ONLY: &[(&str, &str, &str)] = &[
     ),
     (
         "aws",
+        "runtime/once.rs",
+        "a Cloud Run job is a definition of its own",
+    ),
+    (
+        "aws",
+        "runtime/sessions.rs",
+        "Cloud Run opens no session in a container",
+    ),
+    ("aws", "runtime/tasks.rs", "Cloud Run shows no instances"),
+    (
+        "aws",
         "runtime/waiting.rs",
         "Cloud Run opens no session in a container",
     ),

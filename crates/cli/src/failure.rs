@@ -98,12 +98,12 @@ pub enum Missed {
     NotStarted,
 }
 
+/// What did not get there, by target and service.
+pub type AllMissed = BTreeMap<(CloudName, String), Missed>;
+
 /// The services that a run was to do something for, and that did not get there.
-pub fn missed(
-    verdicts: &BTreeMap<CloudName, Verdict>,
-    attempt: &Attempt<'_>,
-) -> BTreeMap<(CloudName, String), Missed> {
-    let mut missed = BTreeMap::new();
+pub fn missed(verdicts: &BTreeMap<CloudName, Verdict>, attempt: &Attempt<'_>) -> AllMissed {
+    let mut missed = AllMissed::new();
     for ((cloud, key), tried) in attempt {
         let Some(verdict) = verdicts.get(cloud) else {
             continue;

@@ -20,7 +20,7 @@ use crate::command::plan;
 use crate::command::rollback::{self, Rolled};
 use crate::exit::Exit;
 use crate::facts::ImageName;
-use crate::failure::{self, Missed};
+use crate::failure::{self, AllMissed};
 use crate::gate::Gates;
 use crate::numbers;
 use crate::outcome;
@@ -32,7 +32,8 @@ use crate::scene;
 use crate::session::Session;
 use crate::stopped;
 use crate::system::Stop;
-use crate::view::{self, served::Served};
+use crate::view;
+use crate::view::served::{Served, Still};
 use crate::work::{self, Wish, Work};
 
 /// Plans under the lock, asks, carries out, records, verifies.
@@ -225,7 +226,7 @@ async fn nothing_to_do(
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
     accepted.tell_beside(global, &recorded);
-    let came = (recorded.as_slice(), &accepted, &BTreeMap::new());
+    let came = (recorded.as_slice(), &accepted, &AllMissed::new());
     tell_what_serves(global, session, work, came, began).await;
     Ok(accepted.exit().max(unwritten.report(global.json)))
 }
@@ -331,9 +332,6 @@ fn problems_as_lines(session: &Session, work: &Work) -> Option<Exit> {
     errors.map(|error| Exit::from(error.kind())).max()
 }
 
-/// The services that did not get where they were to.
-type AllMissed = BTreeMap<(CloudName, String), Missed>;
-
 /// The end: what serves now, as JSON lines or for people.
 async fn tell_what_serves(
     global: &Global,
@@ -376,7 +374,7 @@ async fn unchanged(
     work: &Work,
     recorded: &[record::Recorded],
     missed: &AllMissed,
-) -> Vec<(CloudName, String, u64)> {
+) -> Vec<Still> {
     let mut still = Vec::new();
     for place in &session.places {
         let cloud = place.name();

@@ -343,7 +343,7 @@ pub async fn conclude(
         session,
         &verdicts,
         &attempt,
-        (&journals, &mut unwritten),
+        (journals, &mut unwritten),
     )
     .await;
     accepted.tell(global);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use deployer_core::address::CloudName;
 
 use crate::duration;
-use crate::failure::Missed;
+use crate::failure::{AllMissed, Missed};
 use crate::view::foreign;
 use crate::view::plan::{cut, list, names, wrap};
 
@@ -37,6 +37,9 @@ pub enum Checked {
     Skipped(String),
 }
 
+/// A service that stays as it is on one cloud, with its release.
+pub type Still = (CloudName, String, u64);
+
 /// More services than these are counted in the title.
 const NAMED: usize = 3;
 /// More services that stay as they are are counted below the table.
@@ -50,10 +53,7 @@ const NAME: usize = 24;
 pub fn render(
     (app, environment): (&str, &str),
     served: &[Served],
-    (still, missed): (
-        &[(CloudName, String, u64)],
-        &BTreeMap<(CloudName, String), Missed>,
-    ),
+    (still, missed): (&[Still], &AllMissed),
     back: Option<&str>,
     (took, width): (Duration, usize),
 ) -> String {
@@ -121,7 +121,7 @@ fn word(how: Missed) -> &'static str {
 }
 
 /// `svc08 FAILED on aws`, for the title. `None` where everything got there.
-fn not_there(missed: &BTreeMap<(CloudName, String), Missed>) -> Option<String> {
+fn not_there(missed: &AllMissed) -> Option<String> {
     let mut services: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for ((cloud, service), how) in missed {
         let on = services.entry((service, word(*how))).or_default();
@@ -141,7 +141,7 @@ fn not_there(missed: &BTreeMap<(CloudName, String), Missed>) -> Option<String> {
 }
 
 /// `web stays r3 on aws and gcp`, or how many stay as they are.
-fn stays(still: &[(CloudName, String, u64)]) -> String {
+fn stays(still: &[Still]) -> String {
     let mut services: BTreeMap<(&str, u64), BTreeSet<&str>> = BTreeMap::new();
     for (cloud, service, number) in still {
         let on = services.entry((service, *number)).or_default();
@@ -168,10 +168,7 @@ fn stays(still: &[(CloudName, String, u64)]) -> String {
 /// are several, or they were verified.
 fn table(
     by_service: &BTreeMap<&str, Vec<&Served>>,
-    (still, missed): (
-        &[(CloudName, String, u64)],
-        &BTreeMap<(CloudName, String), Missed>,
-    ),
+    (still, missed): (&[Still], &AllMissed),
     width: usize,
 ) -> String {
     let place = |service: &str| match () {
@@ -330,8 +327,8 @@ mod tests {
         }
     }
 
-    fn all_got_there() -> BTreeMap<(CloudName, String), Missed> {
-        BTreeMap::new()
+    fn all_got_there() -> AllMissed {
+        AllMissed::new()
     }
 
     #[test]
