@@ -106,6 +106,11 @@ pub fn is_quiet() -> bool {
     again::typed().is_some_and(|global| global.quiet)
 }
 
+/// Whether the command that runs answers in JSON.
+pub fn is_json() -> bool {
+    again::typed().is_some_and(|global| global.json)
+}
+
 /// How the command that runs shows a run, on standard error.
 pub fn progress() -> Progress {
     let (asked, quiet) = again::typed().map_or((ProgressArg::Auto, false), |global| {

@@ -5,6 +5,8 @@ use std::fmt::Arguments;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::appearance;
+
 tokio::task_local! {
     /// Where the output of a captured command goes.
     static KEPT: Output;
@@ -43,8 +45,28 @@ pub(crate) fn is_kept() -> bool {
 /// To standard output.
 pub(crate) fn to_stdout(text: Arguments<'_>) {
     if KEPT.try_with(|kept| kept.push(text)).is_err() {
-        std::io::stdout().write_fmt(text).unwrap_or_default();
+        write(&mut std::io::stdout(), text);
     }
+}
+
+/// What a reader that went away does not take is dropped.
+fn write(to: &mut dyn Write, text: Arguments<'_>) {
+    match appearance::is_ascii() && !appearance::is_json() {
+        true => to.write_all(in_ascii(&text.to_string()).as_bytes()),
+        false => to.write_fmt(text),
+    }
+    .unwrap_or_default();
+}
+
+/// The signs that stand in what people read, and what stands for them where a terminal shows
+/// nothing but ASCII.
+const SIGNS: [(&str, &str); 4] = [("→", "->"), ("·", "-"), ("…", "..."), ("│", "|")];
+
+fn in_ascii(text: &str) -> String {
+    let signs = SIGNS.iter();
+    signs.fold(text.to_owned(), |text, (sign, plain)| {
+        text.replace(sign, plain)
+    })
 }
 
 /// Bytes to standard output, at once.
@@ -60,7 +82,7 @@ pub(crate) fn bytes_to_stdout(bytes: &[u8]) {
 /// To standard error.
 pub(crate) fn to_stderr(text: Arguments<'_>) {
     if KEPT.try_with(|kept| kept.push(text)).is_err() {
-        std::io::stderr().write_fmt(text).unwrap_or_default();
+        write(&mut std::io::stderr(), text);
     }
 }
 
@@ -93,4 +115,15 @@ macro_rules! noteln {
             sayln!($($text)*);
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_signs_have_a_plain_form_and_what_an_app_printed_stays() {
+        let line = "shop · staging: web 1.0 → 1.1 … │ Grüße";
+        assert_eq!(in_ascii(line), "shop - staging: web 1.0 -> 1.1 ... | Grüße");
+    }
 }
