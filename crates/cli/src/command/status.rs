@@ -281,14 +281,15 @@ impl Looked<'_> {
             ServingState::InProgress(_) => parts.push("in progress".into()),
             ServingState::Failing(_) => parts.push("FAILING".into()),
             // What failed came after it: the release serves on.
-            ServingState::Failed(_) if expected.is_some_and(|it| has_all(serving, it)) => {
-                parts.push("serves, NEWER FAILED".into());
+            ServingState::Failed(_) if self.outlives().is_some() => {
+                parts.push("NEWER FAILED".into());
             }
             ServingState::Failed(_) => parts.push("FAILED".into()),
         }
         if let Some(release) = self.release {
             parts.push(duration::since(release.at, now));
             match release.verified {
+                Some(true) if self.outlives().is_some() => {}
                 Some(true) => parts.push("verified".into()),
                 Some(false) => parts.push("NOT VERIFIED".into()),
                 None => {}
@@ -297,12 +298,29 @@ impl Looked<'_> {
         parts.join("  ")
     }
 
+    /// The release that serves on although a newer one failed.
+    fn outlives(&self) -> Option<&Release> {
+        let serving = self.serving?;
+        let release = self.release.filter(|_| !self.destroyed)?;
+        let failed = matches!(serving.state, ServingState::Failed(_));
+        (failed && has_all(serving, release)).then_some(release)
+    }
+
     /// What is not as it should be.
     fn wrong(&self) -> impl Iterator<Item = String> {
         let expected = self.release.filter(|_| !self.destroyed);
         let state = self.serving.and_then(|serving| match &serving.state {
             ServingState::Ready | ServingState::InProgress(_) => None,
-            state @ (ServingState::Failing(_) | ServingState::Failed(_)) => Some(in_words(state)),
+            state @ (ServingState::Failing(_) | ServingState::Failed(_)) => {
+                Some(match self.outlives() {
+                    Some(release) => format!(
+                        "r{} serves; what came after it {}",
+                        release.number,
+                        in_words(state)
+                    ),
+                    None => in_words(state),
+                })
+            }
         });
         let differs = self.serving.and_then(|it| differs(it, expected));
         let differs = differs.map(|difference| format!("DIFFERS: {difference}"));

@@ -113,7 +113,9 @@ fn failed(failed: &Value, autopsy: &Autopsy) -> Vec<String> {
     let hint = error["hint"].as_str().map(|hint| format!("hint: {hint}"));
     let at = text(&failed["at"]);
     let at = at.parse::<Timestamp>().map_or(at, |at| format!("{at:.0}"));
+    let address = text(&failed["address"]);
     let words = without_events(&text(&error["message"]), autopsy);
-    let first = format!("{} at {at}: {words}", text(&failed["address"]));
+    let words = words.trim_start_matches(&format!("{address} failed: "));
+    let first = format!("{address} at {at}: {words}");
     std::iter::once(first).chain(causes).chain(hint).collect()
 }
