@@ -124,6 +124,14 @@ async fn crashes(stage: &Stage) {
             ],
         );
         kept(stage, cloud, &report).await;
+        if cloud == "gcp" {
+            // It describes what failed, and r1 serves on.
+            let said = run(stage, &["status"], cloud, Exit::Untrue).await;
+            says(
+                &said,
+                &["NEWER FAILED", "r1 serves; what came after it failed"],
+            );
+        }
     }
 }
 
