@@ -363,7 +363,8 @@ async fn a_program_whose_client_is_gone_waits_where_its_terminal_is_full() {
 
 #[tokio::test]
 async fn an_agent_takes_two_sessions_and_one_more_waits_for_its_turn() {
-    let app = App::new(60.0).await;
+    // At this speed a session lives 80 s without a word, however busy the machine is.
+    let app = App::new(15.0).await;
     let definition = app.define(json!({})).await;
     let task = app.start(&definition).await;
     let mut sessions = Vec::new();
