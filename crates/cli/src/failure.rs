@@ -27,7 +27,7 @@ use crate::view::{self, foreign};
 const RETRY: &str = "deployer migrate --retry";
 
 /// What is said of one service on one target where something failed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
     pub cloud: CloudName,
     pub service: String,
@@ -60,7 +60,7 @@ pub struct Changed {
 }
 
 /// What people are told beside the document.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Beside {
     /// What of the service failed: when, and the error's lines; and where nothing of it did, what
     /// it was held by.
@@ -443,16 +443,8 @@ impl Failure {
     /// every value that might stand in it could be looked for.
     fn to_keep(&self) -> Self {
         let mut kept = Self {
-            cloud: self.cloud,
-            service: self.service.clone(),
-            failed: self.failed.clone(),
-            autopsy: self.autopsy.clone(),
-            output: self.output.clone(),
-            serving: self.serving.clone(),
-            next: self.next.clone(),
-            changed: self.changed.clone(),
-            not_kept: None,
             beside: Beside::default(),
+            ..self.clone()
         };
         let unread = &self.beside.unread;
         if !unread.is_empty() {
