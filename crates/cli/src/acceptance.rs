@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::facts::revision_name;
 use crate::record::{self, Recorded};
 use crate::run::{Journals, Unwritten};
+use crate::scene;
 use crate::session::{Place, Session};
 use crate::system::Stop;
 use crate::verification::{self, Verified, Wanted};
@@ -91,7 +92,7 @@ pub async fn examine(
         session.loaded.manifest.app.as_str(),
         session.loaded.environment.as_str(),
     );
-    let reporter = view::progress::beside(global.json, subject);
+    let reporter = view::progress::beside(global.json, subject, &scene::names(session));
     let steps = Steps::of(&acceptance, &due.places, journals);
     steps.begin(unwritten).await;
     tokio::select! {
@@ -311,13 +312,9 @@ impl Acceptance {
         one.serving.as_ref()?.instances
     }
 
-    /// Says what was found: a line where all is well, everything where it is not.
-    pub fn tell(&self, global: &Global) {
-        self.tell_beside(global, &[]);
-    }
-
-    /// The same, where the outcome says of these releases that they passed or could not be asked.
-    pub fn tell_beside(&self, global: &Global, recorded: &[Recorded]) {
+    /// Says what was found: a line where all is well, everything where it is not. The outcome says
+    /// already which of `recorded` passed or could not be asked.
+    pub fn tell(&self, global: &Global, recorded: &[Recorded]) {
         if let Some(why) = self.left_out {
             if global.json {
                 view::json_line(&json!({ "event": "not_verified", "why": why }));

@@ -160,7 +160,7 @@ fn secrets(old: &Version<'_>, new: &Version<'_>) -> Vec<Fact> {
 }
 
 /// Everything else, in the manifest's words. The same names for every service.
-fn settings(spec: &ServiceSpec) -> Vec<(&'static str, Option<String>)> {
+pub fn settings(spec: &ServiceSpec) -> Vec<(&'static str, Option<String>)> {
     let words = |words: &[String]| (!words.is_empty()).then(|| program(&[], words));
     let words = |given: &[String]| words(given).map(|it| it.replace(OF_THE_IMAGE, ""));
     let health = &spec.health;

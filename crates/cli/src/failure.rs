@@ -51,6 +51,23 @@ pub struct Failure {
     beside: Beside,
 }
 
+impl Failure {
+    /// What the app printed last, as far as that is kept.
+    pub fn last_line(&self) -> Option<&str> {
+        let log = self.autopsy.log.iter().map(|it| it.text.as_str());
+        view::failure::last_line(self.output.iter().map(String::as_str))
+            .or_else(|| view::failure::last_line(log))
+    }
+}
+
+/// What the app printed last, by the ledger's report of a run that failed for this service.
+pub async fn last_line(place: &Place, run: u64, service: &str) -> Option<String> {
+    // Where it cannot be read, the cloud's own words must do.
+    let failures = place.ledger.report::<Vec<Failure>>(run).await.ok()??;
+    let mut own = failures.iter().filter(|it| it.service == service);
+    own.find_map(Failure::last_line).map(str::to_owned)
+}
+
 /// What differs in what was tried from the release that serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {

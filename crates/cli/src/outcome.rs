@@ -1,4 +1,4 @@
-//! What a command did, in a line for each cloud on standard output: progress goes to standard
+//! What a command did, in a line on standard output: progress goes to standard
 //! error, and whoever keeps the output keeps the outcome.
 
 use std::collections::BTreeMap;
@@ -9,26 +9,58 @@ use deployer_core::journal::Event;
 use deployer_core::ledger::RunRecord;
 use deployer_core::node::{Action, Sort};
 use deployer_core::plan::{Change, Prepared};
+use jiff::Timestamp;
 
 use crate::session::Session;
-use crate::view::foreign;
-use crate::view::plan;
+use crate::view::{self, foreign, plan};
 
 /// In the order in which they are told; a step has one word.
 const WORDS: [&str; 6] = [
     "run", "created", "changed", "replaced", "deleted", "released",
 ];
 
-/// Tells people what was done. JSON has the verdicts.
-pub fn tell(prepared: &Prepared, verdicts: &BTreeMap<CloudName, Verdict>, as_json: bool) {
+/// Tells people what was done, in one line for all clouds that did the same. JSON has the verdicts.
+pub fn tell(
+    session: &Session,
+    prepared: &Prepared,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    began: Timestamp,
+    as_json: bool,
+) {
     if as_json {
         return;
     }
-    for (cloud, verdict) in verdicts {
-        if let Some(line) = line(prepared, *cloud, verdict) {
-            outln!("{cloud}: {line}");
+    let lines = verdicts.iter();
+    let lines = lines.filter_map(|(cloud, it)| Some((*cloud, line(prepared, *cloud, it)?)));
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    for (cloud, line) in lines {
+        match told.iter_mut().find(|(same, _)| *same == line) {
+            Some((_, clouds)) => clouds.push(cloud.as_str()),
+            None => told.push((line, vec![cloud.as_str()])),
         }
     }
+    if told.is_empty() {
+        return;
+    }
+    let told = told
+        .into_iter()
+        .map(|(line, clouds)| format!("{line} on {}", plan::list(&clouds)));
+    let told: Vec<String> = told.collect();
+    let rest = match verdicts.values().all(Verdict::succeeded) {
+        true => "",
+        false => "; NOT ALL OF IT was done",
+    };
+    let subject = (
+        session.loaded.manifest.app.as_str(),
+        session.loaded.environment.as_str(),
+    );
+    let took = session.clock.now().duration_since(began);
+    let took = took.try_into().unwrap_or_default();
+    let words = format!("{}{rest}", told.join("; "));
+    out!(
+        "{}",
+        view::served::title(subject, &words, (took, view::width()))
+    );
 }
 
 /// Tells people where what a database held is to be found that this run deleted: by its whole name
@@ -90,11 +122,7 @@ fn line(prepared: &Prepared, cloud: CloudName, verdict: &Verdict) -> Option<Stri
         Some(format!("{count} {word}"))
     });
     let told: Vec<String> = told.collect();
-    let rest = match verdict.succeeded() {
-        true => "",
-        false => "; not all of it was done",
-    };
-    (!told.is_empty()).then(|| format!("{}{rest}", told.join(", ")))
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 fn word(sort: Sort, action: Action) -> Option<&'static str> {

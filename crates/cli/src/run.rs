@@ -216,6 +216,13 @@ impl Journals {
         self.journals.values().next().map(|run| run.number())
     }
 
+    /// The run's number, where it has the same in every target's ledger.
+    pub fn one_number(&self) -> Option<u64> {
+        let mut numbers = self.journals.values().map(|run| run.number());
+        let first = numbers.next()?;
+        numbers.all(|it| it == first).then_some(first)
+    }
+
     /// Writes how the run ended on each cloud: on those too that come after one where that fails.
     pub async fn end(&self, outcomes: &BTreeMap<CloudName, String>, unwritten: &mut Unwritten) {
         for (cloud, journal) in &self.journals {
@@ -282,7 +289,7 @@ pub async fn carry_out(
     if !as_json {
         scene.usual = usual::of(session, &prepared.plan).await;
     }
-    let reporter = view::progress::reporter(as_json, &prepared.plan, &scene);
+    let reporter = view::progress::reporter(as_json, &prepared.plan, &scene, journals.one_number());
     let means = Means {
         clock: session.clock.as_ref(),
         reporter: reporter.as_ref(),

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{self, Fact, ImageName, Version};
+use crate::failure;
 use crate::held;
 use crate::numbers;
 use crate::session::{Place, Session};
@@ -96,6 +97,13 @@ pub struct Last {
     pub number: u64,
     /// What differs from it in what the manifest says now.
     pub facts: Vec<Fact>,
+    /// Whether what is to serve is of its content, so that it is this release again.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub again: bool,
+}
+
+fn is_not(it: &bool) -> bool {
+    !it
 }
 
 /// A run that failed with the very content that is planned.
@@ -105,6 +113,9 @@ pub struct FailedBefore {
     pub at: Timestamp,
     /// The cloud's words, as the run wrote them.
     pub why: String,
+    /// What the app printed last, where that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
 }
 
 /// A hold.
@@ -253,6 +264,15 @@ impl Scene {
         }
     }
 
+    /// What is called so in a cloud, by the manifest's name.
+    pub fn called(&self) -> BTreeMap<(CloudName, String), String> {
+        let groups = self.groups.iter().flat_map(|group| {
+            let sides = group.sides.iter();
+            sides.map(|(cloud, side)| ((*cloud, side.name.clone()), group.name.clone()))
+        });
+        groups.collect()
+    }
+
     /// Whether the manifest has something of this name.
     pub fn has(&self, name: &str) -> bool {
         self.groups.iter().any(|group| group.name == name)
@@ -292,6 +312,7 @@ async fn recall(
 ) {
     let declared = declared(work, place.name(), key);
     side.nodes = declared.map(|it| it.nodes.clone()).unwrap_or_default();
+    let content = work.contents(place.name()).remove(key);
     let last: Option<Release> = work.numbers.newest_on(place, key).await.ok().flatten();
     if let (Some(last), Some(image)) = (&last, image(work, key)) {
         let pins = declared.into_iter().flat_map(|it| &it.secrets);
@@ -301,18 +322,27 @@ async fn recall(
             image,
             secrets: pins.collect(),
         };
+        let facts = facts::between(&Version::of(last), &now);
+        let mut redeploys = work.redeploys.get(&place.name()).into_iter();
+        let asked_for = redeploys.any(|it| it.contains_key(key));
+        let is_it = content.as_ref().is_some_and(|content| {
+            content.content_id == last.content_id && content.overrides == last.overrides
+        });
         side.last = Some(Last {
             number: last.number,
-            facts: facts::between(&Version::of(last), &now),
+            again: is_it && facts.is_empty() && !asked_for,
+            facts,
         });
     }
-    let content = work.contents(place.name()).remove(key);
     if let (Some(run), Some(content)) = (last_run, content)
         && run.header.command == "apply"
         && run.outcome() != Some("succeeded")
         && run.header.contents.get(key) == Some(&content)
     {
         side.failed = failed_before(run, &side.nodes);
+        if let Some(failed) = &mut side.failed {
+            failed.said = failure::last_line(place, failed.run, key).await;
+        }
     }
 }
 
@@ -323,6 +353,7 @@ pub fn failed_before(run: &RunRecord, nodes: &BTreeSet<Address>) -> Option<Faile
             run: run.header.number,
             at: entry.at,
             why: why.clone(),
+            said: None,
         }),
         _ => None,
     })

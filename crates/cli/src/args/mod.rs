@@ -22,7 +22,7 @@ pub use ledger::{EnvCommand, LockCommand, ReportArgs, RunsArgs, RunsCommand};
 pub use operating::{DestroyArgs, ExecArgs, ForgetArgs, MigrateArgs, RollbackArgs, RunArgs};
 use operating::{EXEC_HELP, RUN_HELP};
 pub use planning::{ApplyArgs, Format, PlanArgs, ScopeArgs, ShowArgs};
-pub use reading::{LogsArgs, ServiceArgs, VerifyArgs};
+pub use reading::{LogsArgs, ReleasesArgs, ServiceArgs, VerifyArgs};
 pub use sandbox::{
     SandboxCommand, SandboxFaultsArgs, SandboxSampleArgs, SandboxTryArgs, SandboxUpArgs,
 };
@@ -72,8 +72,8 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Run the manifest's migration as a one-off job, without moving traffic
     Migrate(MigrateArgs),
-    /// List the releases of each service, newest first
-    Releases(ServiceArgs),
+    /// List the releases of each service, newest first; or show one, and what it changed
+    Releases(ReleasesArgs),
     /// List the runs: who tried what, how long, and how it ended
     Runs(RunsArgs),
     /// Show everything that was found out when a run failed: the clouds' words, events, instances,

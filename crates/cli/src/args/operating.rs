@@ -18,6 +18,9 @@ pub struct MigrateArgs {
     /// before
     #[arg(long, conflicts_with = "retry")]
     pub again: bool,
+    /// Show every node that changes, field by field
+    #[arg(long)]
+    pub details: bool,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,

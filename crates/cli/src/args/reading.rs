@@ -15,6 +15,19 @@ pub struct ServiceArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ReleasesArgs {
+    /// Only this service
+    #[arg(add = ArgValueCandidates::new(complete::services))]
+    pub service: Option<String>,
+    /// Everything of this release: its number, content id, revision or tag
+    #[arg(value_name = "REV", requires = "service", add = ArgValueCandidates::new(complete::releases))]
+    pub release: Option<String>,
+    /// Only what differs between this release and REV
+    #[arg(long, value_name = "REV", requires = "release", add = ArgValueCandidates::new(complete::releases))]
+    pub diff: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Only this service
     #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]

@@ -15,14 +15,13 @@ use crate::acceptance::{self, Acceptance};
 use crate::activation::{self, Choice, Over, Rest};
 use crate::again::Again;
 use crate::applied;
-use crate::args::{ApplyArgs, Format, Global};
+use crate::args::{ApplyArgs, Global};
 use crate::command::plan;
 use crate::command::rollback::{self, Rolled};
 use crate::exit::Exit;
 use crate::facts::ImageName;
 use crate::failure::{self, AllMissed};
 use crate::gate::Gates;
-use crate::numbers;
 use crate::outcome;
 use crate::plan_file::PlanFile;
 use crate::record::{self, Recorder};
@@ -33,7 +32,7 @@ use crate::session::Session;
 use crate::stopped;
 use crate::system::Stop;
 use crate::view;
-use crate::view::served::{Served, Still};
+use crate::view::served::{Beside, Served, Still};
 use crate::work::{self, Wish, Work};
 
 /// Plans under the lock, asks, carries out, records, verifies.
@@ -87,7 +86,7 @@ async fn locked(
         true => problems_as_lines(session, &work),
         false => {
             let scene = scene::of(session, Some(&work)).await;
-            let how = (plan::shown(args.scope.details), Format::Text);
+            let how = plan::How::text(plan::shown(args.scope.details));
             plan::show(global, session, &work.prepared, &scene, how)
         }
     };
@@ -165,10 +164,11 @@ async fn locked(
     if let Some(gates) = &wish.gates {
         gates.tell(global);
     }
-    accepted.tell_beside(global, &recorded);
+    accepted.tell(global, &recorded);
     outcome::tell_left(session, &work.prepared, &verdicts, global.json).await;
     let missed = failure::missed(&verdicts, &attempt);
-    let came = (recorded.as_slice(), &accepted, &missed);
+    let changes = verdicts.values().map(|it| it.done.len()).sum();
+    let came = (recorded.as_slice(), &accepted, &missed, changes);
     tell_what_serves(global, session, &work, came, began).await;
     // Last, where it is seen: of thirty services that serve one may have failed.
     let means = (&journals, &mut unwritten);
@@ -225,8 +225,8 @@ async fn nothing_to_do(
     .await;
     let outcomes = run::outcomes(&verdicts, &accepted.failed());
     journals.end(&outcomes, &mut unwritten).await;
-    accepted.tell_beside(global, &recorded);
-    let came = (recorded.as_slice(), &accepted, &AllMissed::new());
+    accepted.tell(global, &recorded);
+    let came = (recorded.as_slice(), &accepted, &AllMissed::new(), 0);
     tell_what_serves(global, session, work, came, began).await;
     Ok(accepted.exit().max(unwritten.report(global.json)))
 }
@@ -304,11 +304,16 @@ async fn finish_rollbacks(
         return Ok(Exit::Success);
     }
     run::confirm(args.yes, "Finish the rollback?")?;
+    let began = session.clock.now();
     let journals = Journals::begin(session, "rollback").await?;
     let early = unfinished.write_over().await;
     let mut outcome = activation::carry_out(session, choices, &journals, stop, global.json).await;
     outcome.unwritten.extend(early);
-    let rolled = Rolled { choices, outcome };
+    let rolled = Rolled {
+        choices,
+        outcome,
+        began,
+    };
     rollback::conclude(global, session, rolled, &journals, args.no_verify, stop).await
 }
 
@@ -337,7 +342,7 @@ async fn tell_what_serves(
     global: &Global,
     session: &Session,
     work: &Work,
-    (recorded, accepted, missed): (&[record::Recorded], &Acceptance, &AllMissed),
+    (recorded, accepted, missed, changes): (&[record::Recorded], &Acceptance, &AllMissed, usize),
     began: Timestamp,
 ) {
     if global.json {
@@ -363,12 +368,17 @@ async fn tell_what_serves(
     let took = session.clock.now().duration_since(began);
     let took = took.try_into().unwrap_or_default();
     let page = (took, view::width());
-    let beside = (still.as_slice(), missed);
-    let text = view::served::render(subject, &served, beside, back.as_deref(), page);
+    let beside = Beside {
+        still: &still,
+        missed,
+        changes,
+    };
+    let more: Vec<String> = back.iter().map(|back| format!("back: {back}")).collect();
+    let text = view::served::render(subject, &served, beside, &more, page);
     out!("{text}");
 }
 
-/// The services of what was applied that stay as they are, with their releases.
+/// The services of what was applied that have no new release, with those that they have.
 async fn unchanged(
     session: &Session,
     work: &Work,
@@ -381,14 +391,9 @@ async fn unchanged(
         let declared = work.declared.iter().filter(|it| it.cloud == cloud);
         for key in declared.flat_map(|it| it.services.keys()) {
             let is_it = |it: &record::Recorded| it.cloud == cloud && it.release.service == *key;
-            let changes = numbers::taking_part(work, key).contains(&cloud);
             let unread = session.failed.iter().any(|(failed, _)| *failed == cloud)
                 || work.prepared.is_blocked(cloud);
-            if changes
-                || unread
-                || missed.contains_key(&(cloud, key.clone()))
-                || recorded.iter().any(is_it)
-            {
+            if unread || missed.contains_key(&(cloud, key.clone())) || recorded.iter().any(is_it) {
                 continue;
             }
             if let Ok(Some(release)) = work.numbers.newest_on(place, key).await {
@@ -408,6 +413,7 @@ fn served(work: &Work, recorded: &record::Recorded, accepted: &Acceptance) -> Se
         cloud: recorded.cloud,
         service: release.service.clone(),
         number: release.number,
+        again: None,
         detached: release.detached,
         rejected: accepted.failed().contains(&recorded.cloud),
         checked: accepted.checked(recorded.cloud, &release.service),

@@ -7,7 +7,7 @@ use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
 
 use crate::again::Again;
-use crate::args::{DestroyArgs, Format, Global};
+use crate::args::{DestroyArgs, Global};
 use crate::command::plan;
 use crate::exit::Exit;
 use crate::outcome;
@@ -40,7 +40,7 @@ async fn locked(
     stopped::tell(global, session).await?;
     let (prepared, unknown) = work::prepare_destroy(session).await?;
     let scene = scene::of(session, None).await;
-    let how = (plan::shown(args.details), Format::Text);
+    let how = plan::How::text(plan::shown(args.details));
     let problem = plan::show(global, session, &prepared, &scene, how).unwrap_or(Exit::Success);
     if !args.allow_data_loss.iter().any(|word| word == ALL) {
         let again = Again::new(global, "destroy");
@@ -53,6 +53,7 @@ async fn locked(
             &format!("Delete or release all of this from environment {environment}?"),
         )?;
     }
+    let began = session.clock.now();
     let journals = Journals::begin(session, "destroy").await?;
     let means = (stop, global.json);
     let (verdicts, mut unwritten) =
@@ -66,7 +67,7 @@ async fn locked(
     }
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes, &mut unwritten).await;
-    outcome::tell(&prepared, &verdicts, global.json);
+    outcome::tell(session, &prepared, &verdicts, began, global.json);
     outcome::tell_left(session, &prepared, &verdicts, global.json).await;
     let exit = run::report(&verdicts, &outcomes, &BTreeSet::new(), stop, global.json).max(problem);
     let exit = exit.max(unwritten.report(global.json));

@@ -9,7 +9,7 @@ use deployer_core::graph::Graph;
 use deployer_core::ledger::Inventory;
 use deployer_core::plan::{self, Orphan, Prepared};
 
-use crate::args::{ForgetArgs, Format, Global};
+use crate::args::{ForgetArgs, Global};
 use crate::command::plan as planning;
 use crate::exit::Exit;
 use crate::outcome;
@@ -40,7 +40,7 @@ async fn locked(
     let (place, address) = find(session, &args.address).await?;
     let prepared = prepare(session, place, &address).await?;
     let problem = {
-        let how = (planning::shown(true), Format::Text);
+        let how = planning::How::text(planning::shown(true));
         let scene = Scene::default();
         planning::show(global, session, &prepared, &scene, how).unwrap_or(Exit::Success)
     };
@@ -48,13 +48,14 @@ async fn locked(
         say_what_follows(session, place, &address).await?;
     }
     run::confirm(args.yes, &format!("Forget {address}?"))?;
+    let began = session.clock.now();
     let journals = Journals::begin(session, "forget").await?;
     let means = (stop, global.json);
     let (verdicts, mut unwritten) =
         run::carry_out(session, &prepared, &journals, &(), Manner::THOROUGH, means).await;
     let outcomes = run::outcomes(&verdicts, &BTreeSet::new());
     journals.end(&outcomes, &mut unwritten).await;
-    outcome::tell(&prepared, &verdicts, global.json);
+    outcome::tell(session, &prepared, &verdicts, began, global.json);
     let exit = run::report(&verdicts, &outcomes, &BTreeSet::new(), stop, global.json).max(problem);
     Ok(exit.max(unwritten.report(global.json)))
 }

@@ -10,7 +10,7 @@ use deployer_core::node::{Action, Sort};
 use deployer_core::plan::Prepared;
 
 use crate::again::Again;
-use crate::args::{Format, Global, MigrateArgs};
+use crate::args::{Global, MigrateArgs};
 use crate::command::plan;
 use crate::exit::Exit;
 use crate::failure;
@@ -60,7 +60,7 @@ async fn locked(
     let mut work = work::prepare(session, wish).await?;
     restrict(&mut work.prepared)?;
     let scene = scene::of(session, Some(&work)).await;
-    let how = (plan::shown(true), Format::Text);
+    let how = plan::How::text(plan::shown(args.details));
     let problem = plan::show(global, session, &work.prepared, &scene, how);
     if work.prepared.plan.is_empty() {
         if !global.json {
@@ -74,6 +74,7 @@ async fn locked(
     // is lost.
     run::guard_data(&work.prepared, &[], Again::new(global, "apply"))?;
     run::confirm(args.yes, "Run this migration?")?;
+    let began = session.clock.now();
     let journals = Journals::begin(session, "migrate").await?;
     let means = (stop, global.json);
     let (verdicts, mut unwritten) = run::carry_out(
@@ -90,7 +91,7 @@ async fn locked(
     let again = Again::new(global, "migrate").with("--retry");
     let attempt = work.attempt(session, &again);
     let told = failure::told(session, &verdicts, &attempt);
-    outcome::tell(&work.prepared, &verdicts, global.json);
+    outcome::tell(session, &work.prepared, &verdicts, began, global.json);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
     failure::report(
         global,

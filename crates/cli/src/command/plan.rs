@@ -31,7 +31,17 @@ pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Resu
         Some(name) => Shown::Of(name),
         None => shown(args.scope.details),
     };
-    let how = (shown, args.format);
+    let apply = args.out.as_ref();
+    let apply = apply.map(|path| {
+        Again::new(global, "apply")
+            .with(&path.display().to_string())
+            .to_string()
+    });
+    let how = How {
+        shown,
+        format: args.format,
+        apply: apply.as_deref(),
+    };
     let problem = show(global, &session, &work.prepared, &scene, how);
     if let Some(path) = &args.out {
         let plan = work.prepared.plan.clone();
@@ -69,6 +79,26 @@ fn check_name(args: &PlanArgs, scene: &Scene) -> Result<()> {
     Err(error.hint(format!("the manifest has: {}", known.join(", "))))
 }
 
+/// How a plan is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct How<'a> {
+    pub shown: Shown<'a>,
+    pub format: Format,
+    /// The command that applies it, where it is written to a file.
+    pub apply: Option<&'a str>,
+}
+
+impl<'a> How<'a> {
+    /// For people, before it is carried out.
+    pub fn text(shown: Shown<'a>) -> Self {
+        Self {
+            shown,
+            format: Format::Text,
+            apply: None,
+        }
+    }
+}
+
 /// How much of a plan is shown.
 pub fn shown(details: bool) -> Shown<'static> {
     match details {
@@ -102,7 +132,7 @@ pub fn show(
     session: &Session,
     prepared: &Prepared,
     scene: &Scene,
-    how: (Shown<'_>, Format),
+    how: How<'_>,
 ) -> Option<Exit> {
     let blocked = prepared.blocked.iter().map(|blocked| &blocked.error);
     let errors: Vec<_> = session
@@ -127,12 +157,7 @@ pub fn show(
     errors.iter().map(|error| Exit::from(error.kind())).max()
 }
 
-fn text(
-    session: &Session,
-    prepared: &Prepared,
-    scene: &Scene,
-    (shown, format): (Shown<'_>, Format),
-) -> String {
+fn text(session: &Session, prepared: &Prepared, scene: &Scene, how: How<'_>) -> String {
     let headers: Vec<_> = session
         .places
         .iter()
@@ -141,12 +166,12 @@ fn text(
             (target.clone(), header(target, &place.caller))
         })
         .collect();
-    if format == Format::Markdown {
-        return view::plan::markdown(&prepared.plan, scene, &headers);
+    if how.format == Format::Markdown {
+        return view::plan::markdown(&prepared.plan, scene, &headers, how.apply);
     }
     let layout = view::plan::Layout {
         colour: view::colour(std::io::stdout().is_terminal()),
         width: view::width(),
     };
-    view::plan::render(&prepared.plan, scene, &headers, shown, layout)
+    view::plan::render(&prepared.plan, scene, &headers, how.shown, layout)
 }

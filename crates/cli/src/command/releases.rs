@@ -1,5 +1,7 @@
 //! `deployer releases`: what was applied, newest first.
 
+mod one;
+
 use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
@@ -13,7 +15,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::again::Again;
-use crate::args::{Global, ServiceArgs};
+use crate::args::{Global, ReleasesArgs};
 use crate::duration;
 use crate::exit::Exit;
 pub use crate::facts::revision_name as short;
@@ -25,10 +27,13 @@ use crate::view::releases::{Moments, Row, merge};
 
 /// Lists the releases of each service on each target, and which one serves: the cloud's word, not
 /// the last record's.
-pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
+pub async fn run(global: &Global, session: Session, args: &ReleasesArgs) -> Result<Exit> {
     let mut documents = Vec::new();
     let mut tables = Vec::new();
     let mut worst = session.failure();
+    if let (Some(service), Some(word)) = (&args.service, &args.release) {
+        return show(global, &session, service, (word, args.diff.as_deref())).await;
+    }
     for service in session.services(args.service.as_deref())? {
         let (mut rows, mut notes) = (Vec::new(), Vec::new());
         for place in &session.places {
@@ -58,6 +63,41 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
         noteln!("nothing was released yet; `{apply}` makes the first release");
     } else {
         print(&session, &tables);
+    }
+    Ok(worst)
+}
+
+/// Shows one release on every target that has it. `words` name it, and one to compare it with.
+async fn show(
+    global: &Global,
+    session: &Session,
+    service: &str,
+    words: (&str, Option<&str>),
+) -> Result<Exit> {
+    session.services(Some(service))?;
+    let mut worst = session.failure();
+    let mut all = Vec::new();
+    for place in &session.places {
+        match Listed::read(place, service, &session.loaded.environment).await {
+            Ok(listed) => all.push(listed),
+            Err(error) => {
+                worst = worst.max(Exit::from(error.kind()));
+                view::error::print(&error, global.json);
+            }
+        }
+    }
+    if all.is_empty() && worst != Exit::Success {
+        return Ok(worst);
+    }
+    let mut found = one::find(service, all, words)?;
+    if global.json {
+        found.sort_by_key(one::One::cloud);
+        let documents: Vec<_> = found.iter().map(one::One::document).collect();
+        view::json(&documents);
+    } else if words.1.is_some() {
+        out!("{}", one::differences(session, &found));
+    } else {
+        out!("{}", one::describe(session, &found));
     }
     Ok(worst)
 }

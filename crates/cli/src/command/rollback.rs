@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::error::{Error, Result};
 use deployer_core::ledger::Release;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::acceptance::{self, Acceptance, Due};
@@ -14,13 +15,15 @@ use crate::choosing::{self, Chosen};
 use crate::exit::Exit;
 use crate::facts::revision_name;
 use crate::facts::{self, Fact, ImageName, Version};
-use crate::failure::{self, Attempt, Tried};
+use crate::failure::{self, AllMissed, Attempt, Tried};
 use crate::record::Recorded;
 use crate::run::{self, Journals};
 use crate::session::{Place, Session, header};
 use crate::stopped;
 use crate::system::Stop;
 use crate::view::plan::list;
+use crate::view::said::Said;
+use crate::view::served::{Beside, Served};
 use crate::view::{self, foreign};
 
 /// Chooses on every target asked for, asks, activates, verifies, records, holds.
@@ -74,6 +77,7 @@ async fn locked(
         return Ok(exit.max(session.failure()));
     }
     run::confirm(args.yes, "Make that serve?")?;
+    let began = session.clock.now();
     let journals = Journals::begin(session, "rollback").await?;
     let mut early = run::Unwritten::default();
     record(&journals, &unrecorded, &over, &mut early).await;
@@ -82,6 +86,7 @@ async fn locked(
     let rolled = Rolled {
         choices: &choices,
         outcome,
+        began,
     };
     let exit = conclude(global, session, rolled, &journals, args.no_verify, stop).await?;
     Ok(exit.max(session.failure()))
@@ -224,7 +229,7 @@ fn steps_back(choice: &Choice<'_>) -> Vec<String> {
             from.number
         ));
     }
-    lines.extend(in_columns(&rows(choice)));
+    lines.extend(view::said::in_columns(&rows(choice), view::width()));
     lines
 }
 
@@ -263,38 +268,12 @@ fn rows(choice: &Choice<'_>) -> Vec<(String, Said)> {
     rows
 }
 
-/// What is said of a name.
-enum Said {
-    Differs(Fact),
-    Words(String),
-}
-
-/// The rows as lines, what is said in one column.
-fn in_columns(rows: &[(String, Said)]) -> Vec<String> {
-    const INDENT: usize = 2;
-    const COLUMN: usize = 24;
-    let longest = rows.iter().map(|(what, _)| what.chars().count()).max();
-    let column = longest.unwrap_or(0).min(COLUMN);
-    let room = view::width().saturating_sub(INDENT + column + 2);
-    let mut lines = Vec::new();
-    for (what, said) in rows {
-        let what = foreign::one_line(&view::plan::cut(what, COLUMN));
-        let said = match said {
-            Said::Differs(fact) => vec![view::plan::how(fact, room)],
-            Said::Words(words) => view::plan::wrap(&foreign::one_line(words), room),
-        };
-        for (at, line) in said.into_iter().enumerate() {
-            let what = if at == 0 { what.as_str() } else { "" };
-            lines.push(format!("{what:<column$}  {line}").trim_end().to_owned());
-        }
-    }
-    lines
-}
-
 /// What came of the rollbacks of one run.
 pub struct Rolled<'a> {
     pub choices: &'a [Choice<'a>],
     pub outcome: Outcome,
+    /// When they began.
+    pub began: Timestamp,
 }
 
 /// Verifies what serves now, tells, ends the journals: once a run has ended, people have been told
@@ -307,15 +286,15 @@ pub async fn conclude(
     no_verify: bool,
     stop: &Stop,
 ) -> Result<Exit> {
-    let choices = rolled.choices;
+    let (choices, began) = (rolled.choices, rolled.began);
     let Outcome {
         verdicts,
         recorded,
         mut unwritten,
     } = rolled.outcome;
-    tell(global, choices, &recorded);
     let means = (journals, stop);
     let accepted = examine(global, session, no_verify, &recorded, means, &mut unwritten).await;
+    tell(global, session, choices, (&recorded, &accepted), began);
     let mut outcomes = run::outcomes(&verdicts, &accepted.failed());
     // Where nothing was to be done, nothing failed: the next rollback is one more there.
     for place in &session.places {
@@ -346,7 +325,7 @@ pub async fn conclude(
         (journals, &mut unwritten),
     )
     .await;
-    accepted.tell(global);
+    accepted.tell(global, &recorded);
     let unwritten = unwritten.report(global.json);
     Ok(exit.max(accepted.exit()).max(unwritten))
 }
@@ -376,29 +355,61 @@ async fn examine(
 }
 
 /// Says what serves now, and what is on hold.
-fn tell(global: &Global, choices: &[Choice<'_>], recorded: &[Recorded]) {
-    for Recorded { cloud, release } in recorded {
-        if global.json {
+fn tell(
+    global: &Global,
+    session: &Session,
+    choices: &[Choice<'_>],
+    (recorded, accepted): (&[Recorded], &Acceptance),
+    began: Timestamp,
+) {
+    if global.json {
+        for Recorded { cloud, release } in recorded {
             view::json_line(&view::release::event(*cloud, release));
-            continue;
         }
-        let choice = choices.iter().find(|it| it.place.name() == *cloud);
-        let words = choice.map_or_else(String::new, |choice| {
-            let hold = match choice.rejects() {
-                true => format!(
-                    "; r{} is on hold until the manifest changes",
-                    choice.from.number
-                ),
-                false => String::new(),
-            };
-            let again = format!(
-                ": r{} again ({})",
-                choice.to.number,
-                revision_name(&release.revision.0)
-            );
-            format!("{again}{hold}")
-        });
-        // The outcome, which progress is kept out of.
-        outln!("{cloud}: r{} serves{words}", release.number);
+        return;
     }
+    if recorded.is_empty() {
+        return;
+    }
+    let choice = |it: &Recorded| {
+        let mut choices = choices.iter();
+        choices
+            .find(|choice| choice.place.name() == it.cloud && choice.service == it.release.service)
+    };
+    let served = recorded.iter().map(|it| Served {
+        cloud: it.cloud,
+        service: it.release.service.clone(),
+        number: it.release.number,
+        again: choice(it).map(|choice| choice.to.number),
+        detached: it.release.detached,
+        rejected: accepted.failed().contains(&it.cloud),
+        instances: accepted.instances(it.cloud, &it.release.service),
+        url: None,
+        checked: accepted.checked(it.cloud, &it.release.service),
+    });
+    let served: Vec<Served> = served.collect();
+    let held = recorded.iter().filter_map(choice);
+    let held: BTreeSet<String> = held
+        .filter(|choice| choice.rejects())
+        .map(|choice| {
+            let (service, from) = (&choice.service, choice.from.number);
+            format!("{service} r{from} is on hold until the manifest changes")
+        })
+        .collect();
+    let held: Vec<String> = held.into_iter().collect();
+    let subject = (
+        session.loaded.manifest.app.as_str(),
+        session.loaded.environment.as_str(),
+    );
+    let took = session.clock.now().duration_since(began);
+    let page = (took.try_into().unwrap_or_default(), view::width());
+    let beside = Beside {
+        still: &[],
+        missed: &AllMissed::new(),
+        changes: 0,
+    };
+    out!(
+        "{}",
+        view::served::render(subject, &served, beside, &held, page)
+    );
 }

@@ -1,11 +1,14 @@
 //! `deployer runs`: who tried what, how long it took and how it ended, as the ledgers have it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use deployer_core::address::CloudName;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::error::{Error, Result};
-use deployer_core::journal::{Entry, Event};
+use deployer_core::journal::Event;
 use deployer_core::ledger::RunRecord;
+use deployer_core::node::Action;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::again::Again;
@@ -13,8 +16,9 @@ use crate::args::{Global, RunsArgs, RunsCommand};
 use crate::duration;
 use crate::exit::Exit;
 use crate::session::Session;
-use crate::view::progress::verb;
-use crate::view::{self, foreign};
+use crate::view::failure::brief;
+use crate::view::progress::{doing, done, past, verb};
+use crate::view::{self, foreign, plan};
 
 /// Lists the last runs of every target, or shows one.
 pub async fn run(global: &Global, session: Session, args: &RunsArgs) -> Result<Exit> {
@@ -85,11 +89,17 @@ async fn show(global: &Global, session: &Session, number: u64) -> Result<Exit> {
             foreign::one_line(&line),
             ending(run)
         );
-        for entry in &run.entries {
-            if let Some(line) = told(entry) {
-                outln!("  {:.0}  {line}", entry.at);
-            }
+        for line in story(run) {
+            outln!("  {line}");
         }
+    }
+    let failed = |run: &RunRecord| {
+        let mut events = run.entries.iter().map(|it| &it.event);
+        events.any(|it| matches!(it, Event::Failed { .. }))
+    };
+    if found.iter().any(|(_, run)| failed(run)) {
+        let report = Again::new(global, "report").option("--run", &number.to_string());
+        noteln!("why, in full: {report}");
     }
     Ok(session.failure())
 }
@@ -151,26 +161,77 @@ fn summary(cloud: CloudName, run: &RunRecord) -> Value {
     })
 }
 
-/// One entry in words; `None` where a later one says the same.
-fn told(entry: &Entry) -> Option<String> {
-    let shown = foreign::address;
-    Some(match &entry.event {
-        Event::Started {
-            address, action, ..
-        } => format!("{} {}", verb(address, *action), shown(address)),
-        Event::Landed { .. } => return None,
-        Event::Ready { address } => format!("ready {}", shown(address)),
-        Event::Failed { address, why } => {
-            format!("FAILED {}: {}", shown(address), foreign::line(why))
-        }
-        Event::Undoing { address, .. } => format!("put back {}", shown(address)),
-        Event::Undone { address, stays } => match stays {
-            None => format!("as before {}", shown(address)),
-            Some(why) => format!("stays {}: {}", shown(address), foreign::line(why)),
-        },
-        Event::NotUndone { address, why } => {
-            format!("NOT PUT BACK {}: {}", shown(address), foreign::line(why))
-        }
-        Event::Ended { outcome } => format!("ended: {}", foreign::one_line(outcome)),
-    })
+/// What a run did, a line for each node that ended and for each that was left in the middle.
+fn story(run: &RunRecord) -> Vec<String> {
+    let mut begun: BTreeMap<&Address, (Action, Timestamp)> = BTreeMap::new();
+    let mut lines: Vec<(Timestamp, String)> = Vec::new();
+    for entry in &run.entries {
+        let words = match &entry.event {
+            Event::Started {
+                address, action, ..
+            } => {
+                begun.insert(address, (*action, entry.at));
+                continue;
+            }
+            Event::Landed { .. } | Event::Undoing { .. } => continue,
+            Event::Ready { address } => {
+                let (action, since) = begun.remove(address).unwrap_or((Action::NoOp, entry.at));
+                let took = entry.at.duration_since(since);
+                let took = duration::show(took.try_into().unwrap_or_default());
+                of(
+                    address,
+                    &format!("{} in {took}", done(address, past(address, action))),
+                )
+            }
+            Event::Failed { address, why } => {
+                begun.remove(address);
+                let why = without(address, why);
+                of(address, &format!("{}: {why}", done(address, "FAILED")))
+            }
+            Event::Undone {
+                address,
+                stays: None,
+            } => of(address, &done(address, "put back")),
+            Event::Undone {
+                address,
+                stays: Some(why),
+            } => {
+                let why = foreign::line(why);
+                of(address, &format!("{}: {why}", done(address, "stays")))
+            }
+            Event::NotUndone { address, why } => {
+                let why = without(address, why);
+                of(
+                    address,
+                    &format!("{}: {why}", done(address, "NOT PUT BACK")),
+                )
+            }
+            Event::Ended { outcome } => format!("ended: {}", foreign::one_line(outcome)),
+        };
+        lines.push((entry.at, words));
+    }
+    let left = begun.into_iter().map(|(address, (action, at))| {
+        let what = doing(address, verb(address, action));
+        (at, of(address, &format!("{what}, and no end is known")))
+    });
+    lines.extend(left);
+    lines.sort_by_key(|(at, _)| *at);
+    let lines = lines.into_iter();
+    lines
+        .map(|(at, words)| format!("{}  {words}", at.strftime("%H:%M:%S")))
+        .collect()
+}
+
+/// What is said of a node, after its name.
+fn of(address: &Address, what: &str) -> String {
+    let name = address.name.trim_start_matches('/');
+    format!("{}  {what}", foreign::one_line(name))
+}
+
+/// Why something failed, without its address, which the line names already, and without what the
+/// whole report has.
+fn without(address: &Address, why: &str) -> String {
+    let begins = format!("{address} failed: ");
+    let why = why.strip_prefix(&begins).unwrap_or(why);
+    foreign::line(&plan::cause(&brief(why)))
 }

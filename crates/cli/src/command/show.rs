@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use deployer_core::address::Target;
 use deployer_core::error::Result;
 
+use crate::again::Again;
 use crate::args::{Format, Global, ShowArgs};
 use crate::exit::Exit;
 use crate::plan_file::PlanFile;
@@ -28,7 +29,12 @@ pub fn run(global: &Global, args: &ShowArgs) -> Result<Exit> {
         false => plan::Shown::Story,
     };
     match args.format {
-        Format::Markdown => out!("{}", plan::markdown(&file.plan, &file.scene, &headers)),
+        Format::Markdown => {
+            let apply = Again::new(global, "apply").with(&args.plan.display().to_string());
+            let apply = apply.to_string();
+            let text = plan::markdown(&file.plan, &file.scene, &headers, Some(&apply));
+            out!("{text}");
+        }
         Format::Text => {
             let layout = plan::Layout {
                 colour: view::colour(std::io::stdout().is_terminal()),

@@ -19,9 +19,11 @@ use crate::command::releases::{self, short};
 use crate::duration;
 use crate::exit::Exit;
 use crate::facts::{self, ImageName};
+use crate::failure;
 use crate::machine;
 use crate::session::{Place, Session, header};
 use crate::view::failure::brief;
+use crate::view::plan::cut;
 use crate::view::status::Row;
 use crate::view::{self, foreign};
 
@@ -171,6 +173,26 @@ impl Shown {
         );
     }
 
+    /// What the app printed last where what came after the release failed: of the newest run that
+    /// failed since.
+    async fn said(
+        &self,
+        place: &Place,
+        key: &str,
+        serving: Option<&Serving>,
+        release: Option<&Release>,
+    ) -> Option<String> {
+        match serving?.state {
+            ServingState::Failing(_) | ServingState::Failed(_) => {}
+            ServingState::Ready | ServingState::InProgress(_) => return None,
+        }
+        let newest = place.ledger.reported_runs(1).await.ok()?.pop()?;
+        match release.is_none_or(|release| newest.at > release.at) {
+            true => failure::last_line(place, newest.number, key).await,
+            false => None,
+        }
+    }
+
     async fn service(
         &mut self,
         place: &Place,
@@ -215,6 +237,9 @@ impl Shown {
                 is_known,
                 destroyed,
                 holds: &holds,
+                said: self
+                    .said(place, key, serving.as_ref(), release.as_ref())
+                    .await,
             };
             let row = self.row(key, None);
             row.cells.insert(place.name(), looked.cell(now));
@@ -244,6 +269,8 @@ struct Looked<'a> {
     is_known: bool,
     destroyed: bool,
     holds: &'a [Hold],
+    /// What the app printed last where its newest attempt failed, as far as that is kept.
+    said: Option<String>,
 }
 
 impl Looked<'_> {
@@ -306,6 +333,18 @@ impl Looked<'_> {
         (failed && has_all(serving, release)).then_some(release)
     }
 
+    /// What the app printed last, as the end of a sentence.
+    fn printed(&self) -> String {
+        const ROOM: usize = 100;
+        let said = self.said.as_ref();
+        said.map_or_else(String::new, |said| {
+            format!(
+                "; it printed last: \"{}\"",
+                foreign::one_line(&cut(said, ROOM))
+            )
+        })
+    }
+
     /// What is not as it should be.
     fn wrong(&self) -> impl Iterator<Item = String> {
         let expected = self.release.filter(|_| !self.destroyed);
@@ -314,11 +353,12 @@ impl Looked<'_> {
             state @ (ServingState::Failing(_) | ServingState::Failed(_)) => {
                 Some(match self.outlives() {
                     Some(release) => format!(
-                        "r{} serves; what came after it {}",
+                        "r{} serves; what came after it {}{}",
                         release.number,
-                        in_words(state)
+                        in_words(state),
+                        self.printed()
                     ),
-                    None => in_words(state),
+                    None => format!("{}{}", in_words(state), self.printed()),
                 })
             }
         });

@@ -3,6 +3,8 @@
 
 mod cause;
 
+pub use cause::last_line;
+
 use std::collections::BTreeSet;
 
 use deployer_core::address::CloudName;

@@ -13,6 +13,7 @@ pub mod progress;
 pub mod release;
 pub mod releases;
 pub mod report;
+pub mod said;
 pub mod served;
 pub mod status;
 pub mod table;

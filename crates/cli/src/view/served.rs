@@ -1,4 +1,4 @@
-//! The end of an apply: what serves, where, and the way back; pure.
+//! The end of an apply or a rollback: what serves, where, and the way back; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use deployer_core::address::CloudName;
 use crate::duration;
 use crate::failure::{AllMissed, Missed};
 use crate::view::foreign;
-use crate::view::plan::{cut, list, names, wrap};
+use crate::view::plan::{count, cut, list, names, wrap};
 
 /// A release that a run made.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Served {
     pub cloud: CloudName,
     pub service: String,
     pub number: u64,
+    /// The release that it makes serve again, where it is a rollback.
+    pub again: Option<u64>,
     /// Whether its roll-out was not waited for.
     pub detached: bool,
     /// Whether it failed its verification.
@@ -37,6 +39,17 @@ pub enum Checked {
     Skipped(String),
 }
 
+/// What came of everything else.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// The services that stay as they are.
+    pub still: &'a [Still],
+    /// Those that did not get to a new release.
+    pub missed: &'a AllMissed,
+    /// How much was changed.
+    pub changes: usize,
+}
+
 /// A service that stays as it is on one cloud, with its release.
 pub type Still = (CloudName, String, u64);
 
@@ -47,16 +60,19 @@ const UNCHANGED: usize = 10;
 /// The longest name in its column, in characters.
 const NAME: usize = 24;
 
-/// What came of it, with an empty line before. `still` are the services that stay as they are, with
-/// their releases, and `missed` those that did not get to a new one; `back` is the command that
-/// goes back, and where to.
+/// What came of it, with an empty line before. `more` is what else is to be said, a line each.
 pub fn render(
-    (app, environment): (&str, &str),
+    subject: (&str, &str),
     served: &[Served],
-    (still, missed): (&[Still], &AllMissed),
-    back: Option<&str>,
+    beside: Beside<'_>,
+    more: &[String],
     (took, width): (Duration, usize),
 ) -> String {
+    let Beside {
+        still,
+        missed,
+        changes,
+    } = beside;
     let mut by_service: BTreeMap<&str, Vec<&Served>> = BTreeMap::new();
     for one in served {
         by_service.entry(&one.service).or_default().push(one);
@@ -66,18 +82,16 @@ pub fn render(
         .map(|(service, on)| format!("{service} {}", phrase(on)))
         .collect();
     let made = match by_service.len() {
-        0 => format!("nothing to do; {}", stays(still)),
+        0 if changes == 0 => format!("nothing to do; {}", stays(still)),
+        0 => format!("{} made; {}", count(changes, "change"), stays(still)),
         many if many > NAMED => format!("{many} services have a new release"),
         _ => phrases.join("; "),
     };
-    let title = match not_there(missed) {
-        Some(not_there) => format!("{app} · {environment}: {not_there}; {made}"),
-        None => format!("{app} · {environment}: {made}"),
+    let words = match not_there(missed) {
+        Some(not_there) => format!("{not_there}; {made}"),
+        None => made,
     };
-    let took = duration::show(took);
-    let used = title.chars().count() + took.chars().count();
-    let gap = width.saturating_sub(used).max(2);
-    let mut text = format!("\n{title}{:gap$}{took}\n", "");
+    let mut text = title(subject, &words, (took, width));
     let many = by_service.len() > NAMED;
     let table = table(&by_service, (still, missed), width);
     text.push_str(&table);
@@ -96,13 +110,24 @@ pub fn render(
         }
     }
     rest.push_str(&unchecked(served, width));
-    if let Some(back) = back {
-        rest.push_str(&format!("  back: {back}\n"));
-    }
+    rest.extend(more.iter().map(|line| format!("  {line}\n")));
     if !table.is_empty() && !rest.is_empty() {
         text.push('\n');
     }
     text + &rest
+}
+
+/// `shop · staging: web r3 serves on aws and gcp      1m48s`, with an empty line before.
+pub fn title(
+    (app, environment): (&str, &str),
+    words: &str,
+    (took, width): (Duration, usize),
+) -> String {
+    let title = format!("{app} · {environment}: {words}");
+    let took = duration::show(took);
+    let used = title.chars().count() + took.chars().count();
+    let gap = width.saturating_sub(used).max(2);
+    format!("\n{title}{:gap$}{took}\n", "")
 }
 
 /// Where in the table a service stands: first what is to be seen.
@@ -285,7 +310,7 @@ fn unchecked(served: &[Served], width: usize) -> String {
 
 /// `r3 serves on aws and gcp`, or what is different on each.
 fn phrase(on: &[&Served]) -> String {
-    let mut groups: Vec<((u64, &str), Vec<&str>)> = Vec::new();
+    let mut groups: Vec<((u64, &str, Option<u64>), Vec<&str>)> = Vec::new();
     for one in on {
         let cloud = one.cloud.as_str();
         let how = match (one.detached, one.rejected) {
@@ -293,7 +318,7 @@ fn phrase(on: &[&Served]) -> String {
             (false, true) => "failed its verification and serves",
             (false, false) => "serves",
         };
-        let said = (one.number, how);
+        let said = (one.number, how, one.again);
         match groups.iter_mut().find(|(it, _)| *it == said) {
             Some((_, clouds)) => clouds.push(cloud),
             None => groups.push((said, vec![cloud])),
@@ -301,10 +326,11 @@ fn phrase(on: &[&Served]) -> String {
     }
     let words: Vec<String> = groups
         .iter()
-        .map(|((number, how), clouds)| {
+        .map(|((number, how, again), clouds)| {
             let mut clouds = clouds.clone();
             clouds.sort_unstable();
-            format!("r{number} {how} on {}", list(&clouds))
+            let again = again.map_or_else(String::new, |it| format!(" (r{it} again)"));
+            format!("r{number} {how} on {}{again}", list(&clouds))
         })
         .collect();
     words.join(", ")
@@ -319,11 +345,20 @@ mod tests {
             cloud,
             service: service.into(),
             number,
+            again: None,
             detached: false,
             rejected: false,
             instances: None,
             url: (cloud == CloudName::Gcp).then(|| "https://web.a.run.app".into()),
             checked: None,
+        }
+    }
+
+    fn beside<'a>(still: &'a [Still], missed: &'a AllMissed) -> Beside<'a> {
+        Beside {
+            still,
+            missed,
+            changes: 0,
         }
     }
 
@@ -344,7 +379,13 @@ mod tests {
             ((CloudName::Gcp, "worker".to_owned()), Missed::NotStarted),
         ]);
         let subject = ("mono", "staging");
-        let text = render(subject, &all, (&[], &missed), None, (Duration::ZERO, 120));
+        let text = render(
+            subject,
+            &all,
+            beside(&[], &missed),
+            &[],
+            (Duration::ZERO, 120),
+        );
         let lines: Vec<&str> = text.lines().collect();
         let title = "mono · staging: svc-07 FAILED on aws; worker NOT STARTED on gcp; 28 services have a new release";
         assert!(lines[1].starts_with(title), "{text}");
@@ -355,8 +396,8 @@ mod tests {
         let text = render(
             ("shop", "staging"),
             &one,
-            (&[], &missed),
-            None,
+            beside(&[], &missed),
+            &[],
             (Duration::ZERO, 80),
         );
         assert!(
@@ -369,16 +410,27 @@ mod tests {
     #[test]
     fn what_stays_as_it_is_is_one_line() {
         let still = CloudName::ALL.map(|cloud| (cloud, "web".to_owned(), 3));
-        let beside = (still.as_slice(), &all_got_there());
-        let text = render(("shop", "staging"), &[], beside, None, (Duration::ZERO, 80));
+        let there = all_got_there();
+        let beside = beside(&still, &there);
+        let text = render(("shop", "staging"), &[], beside, &[], (Duration::ZERO, 80));
         let line = "shop · staging: nothing to do; web stays r3 on aws and gcp";
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(text.contains(line), "{text}");
         let many: Vec<_> = (0..30)
             .map(|it| (CloudName::Aws, format!("svc-{it:02}"), 1))
             .collect();
-        let beside = (many.as_slice(), &all_got_there());
-        let text = render(("shop", "staging"), &[], beside, None, (Duration::ZERO, 80));
+        let done = Beside {
+            changes: 2,
+            ..beside
+        };
+        let text = render(("shop", "staging"), &[], done, &[], (Duration::ZERO, 80));
+        let says = "shop · staging: 2 changes made; web stays";
+        assert!(text.contains(says), "{text}");
+        let beside = Beside {
+            still: &many,
+            ..beside
+        };
+        let text = render(("shop", "staging"), &[], beside, &[], (Duration::ZERO, 80));
         assert!(
             text.contains("nothing to do; 30 services stay as they are"),
             "{text}"
@@ -392,13 +444,13 @@ mod tests {
             served(CloudName::Gcp, "web", 3),
             served(CloudName::Aws, "web", 3),
         ];
-        let back = Some("deployer rollback web    (to r2, image 1.0)");
+        let back = ["back: deployer rollback web    (to r2, image 1.0)".to_owned()];
         let took = Duration::from_secs(108);
         let text = render(
             ("shop", "staging"),
             &both,
-            (&[], &all_got_there()),
-            back,
+            beside(&[], &all_got_there()),
+            &back,
             (took, 80),
         );
         insta::assert_snapshot!(text, @r"
@@ -418,8 +470,8 @@ mod tests {
         let text = render(
             ("shop", "staging"),
             &both,
-            (&[], &all_got_there()),
-            None,
+            beside(&[], &all_got_there()),
+            &[],
             (Duration::ZERO, 80),
         );
         let says = "r3 failed its verification and serves on aws, r3 serves on gcp";
@@ -436,8 +488,8 @@ mod tests {
         let text = render(
             ("shop", "staging"),
             &both,
-            (&[], &all_got_there()),
-            None,
+            beside(&[], &all_got_there()),
+            &[],
             (Duration::ZERO, 80),
         );
         assert!(
@@ -458,8 +510,8 @@ mod tests {
         let text = render(
             ("mono", "staging"),
             &all,
-            (&[], &all_got_there()),
-            None,
+            beside(&[], &all_got_there()),
+            &[],
             (took, 80),
         );
         assert_eq!(text.lines().count(), 34, "{text}");
@@ -478,14 +530,14 @@ mod tests {
         all[0].instances = Some((1, 1));
         all[1].checked = Some(Checked::Passed(3));
         let still = CloudName::ALL.map(|cloud| (cloud, "worker".to_owned(), 1));
-        let back = Some("deployer rollback web    # to r2, image 1.0");
+        let back = ["back: deployer rollback web    # to r2, image 1.0".to_owned()];
         let took = Duration::from_secs(108);
         for width in [60, 80, 120] {
             let text = render(
                 ("shop", "staging"),
                 &all,
-                (&still, &all_got_there()),
-                back,
+                beside(&still, &all_got_there()),
+                &back,
                 (took, width),
             );
             assert!(text.lines().all(|it| it.chars().count() <= width), "{text}");
@@ -493,8 +545,8 @@ mod tests {
         let text = render(
             ("shop", "staging"),
             &all,
-            (&still, &all_got_there()),
-            back,
+            beside(&still, &all_got_there()),
+            &back,
             (took, 80),
         );
         insta::assert_snapshot!(text, @r"
@@ -514,8 +566,8 @@ mod tests {
         let text = render(
             ("shop", "staging"),
             &all,
-            (&many, &all_got_there()),
-            back,
+            beside(&many, &all_got_there()),
+            &back,
             (took, 80),
         );
         assert!(text.contains("\n30 services unchanged\n"), "{text}");

@@ -43,6 +43,7 @@ mod masked;
 mod migrated;
 mod numbers;
 mod once;
+mod one_release;
 mod others;
 mod outages;
 mod owners;
@@ -115,6 +116,7 @@ const TESTS: &[&[Test]] = &[
     jobs::TESTS,
     exec::TESTS,
     once::TESTS,
+    one_release::TESTS,
     sessions::TESTS,
     images::TESTS,
     outages::TESTS,

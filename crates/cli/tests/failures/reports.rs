@@ -131,7 +131,16 @@ async fn crashes(stage: &Stage) {
                 &said,
                 &["NEWER FAILED", "r1 serves; what came after it failed"],
             );
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            says(&said, &["; it printed last: \"step "]);
         }
+        // The app's own words tell more than the cloud's.
+        let said = run(stage, &["plan"], cloud, Exit::Success).await;
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        says(
+            &said,
+            &["FAILED BEFORE", "this very content failed ", "): \"step "],
+        );
     }
 }
 

@@ -78,6 +78,13 @@ async fn words_of_steps(stage: &Stage) {
     let back = ["rollback", "idp", "--yes", "--no-verify"];
     let said = run(stage, &back, "all", Exit::Success).await;
     says(&said, &["  put back\n", "  put back in "]);
+    says(
+        &said,
+        &[
+            "swept · test: idp r3 serves on aws and gcp (r1 again)",
+            "  idp r2 is on hold until the manifest changes\n",
+        ],
+    );
 }
 
 async fn told_once(stage: &Stage) {

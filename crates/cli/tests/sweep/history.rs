@@ -276,9 +276,10 @@ impl History<'_> {
     /// Whether the command said of every cloud what serves now.
     fn is_told(&self, typed: Typed, said: &str) -> bool {
         typed.clouds().all(|cloud| {
-            let begins = format!("{cloud}: r");
-            let mut lines = said.lines();
-            lines.any(|line| line.starts_with(&begins) && line.contains(" serves: r"))
+            let mut parts = said
+                .lines()
+                .flat_map(|line| line.split(" serves on ").skip(1));
+            parts.any(|clouds| clouds.split([' ', ',']).any(|it| it == cloud))
         })
     }
 

@@ -81,6 +81,19 @@ impl End {
     }
 }
 
+/// The last line that the app printed, of these: what Cloud Run logs of its containers is not the
+/// app's. `None` where it printed nothing.
+pub fn last_line<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
+    let of_the_cloud = |line: &str| exit_code(line).is_some() || line.contains(PROBE);
+    let lines = lines.map(str::trim);
+    lines
+        .rev()
+        .find(|line| !line.is_empty() && !of_the_cloud(line))
+}
+
+/// What Cloud Run logs of a container whose probe failed holds this.
+const PROBE: &str = " probe failed ";
+
 /// What Cloud Run logs of a container that ended by itself.
 fn exit_code(line: &str) -> Option<i32> {
     let rest = line.strip_prefix("Container called exit(")?;

@@ -9,6 +9,7 @@ use deployer_core::plan::{Change, Plan};
 use crate::again;
 use crate::duration;
 use crate::scene::{FailedBefore, Scene};
+use crate::view::failure::brief;
 use crate::view::foreign;
 
 use super::fields;
@@ -205,7 +206,11 @@ fn failed_before(thing: &Thing<'_>, scene: &Scene) -> Vec<(&'static str, &'stati
     let failed = clouds.filter_map(|cloud| Some((cloud, thing.side(cloud)?.failed.as_ref()?)));
     let mut told: Vec<(Vec<CloudName>, &FailedBefore)> = Vec::new();
     for (cloud, failed) in failed {
-        match told.iter_mut().find(|(_, it)| it.why == failed.why) {
+        let same = |it: &FailedBefore| {
+            (it.run, &it.said) == (failed.run, &failed.said)
+                && (it.said.is_some() || it.why == failed.why)
+        };
+        match told.iter_mut().find(|(_, it)| same(it)) {
             Some((clouds, _)) => clouds.push(cloud),
             None => told.push((vec![cloud], failed)),
         }
@@ -213,7 +218,12 @@ fn failed_before(thing: &Thing<'_>, scene: &Scene) -> Vec<(&'static str, &'stati
     told.into_iter()
         .map(|(clouds, failed)| {
             let ago = duration::since(failed.at, scene.at);
-            let why = foreign::one_line(&cut(&cause(&failed.why), WHY));
+            // The app's own words tell more than the cloud's.
+            let why = match &failed.said {
+                Some(said) => format!("\"{}\"", cut(said, WHY)),
+                None => cut(&cause(&brief(&failed.why)), WHY),
+            };
+            let why = foreign::one_line(&why);
             let (name, run, on) = (&thing.name, failed.run, label(&clouds));
             let words =
                 format!("{name} on {on}: this very content failed {ago} ago (run {run}): {why}");

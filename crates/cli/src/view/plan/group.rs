@@ -43,7 +43,7 @@ pub struct Doing {
     pub effects: BTreeSet<&'static str>,
     /// Whether another revision serves then.
     pub rolls_out: bool,
-    /// The release before and the one it becomes.
+    /// The release before and the one it becomes; the same where that one serves again.
     pub releases: Option<(Option<u64>, u64)>,
 }
 
@@ -129,7 +129,10 @@ impl<'a> Thing<'a> {
         let releases = rolls_out.then(|| {
             let before = last.map(|last| last.number);
             let next = side.and_then(|side| side.next);
-            (before, next.unwrap_or(before.unwrap_or(0) + 1))
+            match last {
+                Some(last) if last.again => (before, last.number),
+                _ => (before, next.unwrap_or(before.unwrap_or(0) + 1)),
+            }
         });
         // A scene without services is of a plan that says nothing of releases.
         let releases = releases.filter(|_| side.is_some_and(|side| !side.nodes.is_empty()));

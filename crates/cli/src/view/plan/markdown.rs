@@ -15,22 +15,38 @@ use super::{details, story, sum};
 /// No field of the table is longer, in characters.
 const CELL: usize = 100;
 
-/// A heading with the sum, a table with a row for each service, database and cache that changes,
-/// and every node behind a fold.
-pub fn markdown(plan: &Plan, scene: &Scene, headers: &[(Target, String)]) -> String {
+/// So many digits of a plan's fingerprint name it.
+const DIGITS: usize = 6;
+
+/// A heading with what the plan comes to, a table with a row for each service, database and cache
+/// that changes, and every node behind a fold. `apply` is the command that carries it out, where
+/// the plan is in a file.
+pub fn markdown(
+    plan: &Plan,
+    scene: &Scene,
+    headers: &[(Target, String)],
+    apply: Option<&str>,
+) -> String {
     let things = group::things(plan, scene);
     let clouds: BTreeSet<CloudName> = plan.targets.iter().map(|it| it.cloud).collect();
     let sums = sum::sum(plan, scene, &things);
+    let sums: Vec<String> = sums
+        .iter()
+        .filter(|it| !it.is_empty())
+        .map(|it| it.replace(" (--details)", ""))
+        .collect();
+    let sums = sums.join(" ");
+    let sums = sums.strip_prefix("Plan: ").unwrap_or(&sums);
+    let (verdict, rest) = sums.split_once(". ").unwrap_or((sums, ""));
     let mut text = format!(
-        "### deployer: {} · {}\n\n{}\n",
+        "### deployer: {} · {}: {}\n",
         cell(&plan.app),
         cell(&plan.environment),
-        sums.iter()
-            .filter(|it| !it.is_empty())
-            .map(|it| it.replace(" (--details)", ""))
-            .collect::<Vec<_>>()
-            .join(" ")
+        verdict.trim_end_matches('.'),
     );
+    if !rest.is_empty() {
+        text.push_str(&format!("\n{rest}\n"));
+    }
     for (cloud, why) in &scene.unread {
         text.push_str(&format!("\n> **NOT READ** {cloud}: {}\n", cell(why)));
     }
@@ -56,6 +72,15 @@ pub fn markdown(plan: &Plan, scene: &Scene, headers: &[(Target, String)]) -> Str
         text.push_str(&format!(
             "\n<details><summary>node by node</summary>\n\n```text\n{nodes}```\n\n</details>\n"
         ));
+        let id: String = plan.fingerprint.chars().take(DIGITS).collect();
+        text.push_str(&format!("\nPlan `{id}`"));
+        if let Some(apply) = apply {
+            text.push_str(&format!(
+                ", refused once anything that it was made from has moved. Apply: `{}`",
+                apply.replace('`', "'")
+            ));
+        }
+        text.push('\n');
     }
     text
 }
@@ -93,7 +118,7 @@ fn row(thing: &Thing<'_>, clouds: &BTreeSet<CloudName>) -> String {
         }
         words.extend(doing.effects.iter().map(|it| format!("**{it}**")));
         words.extend(held.then(|| "**ON HOLD**".to_owned()));
-        words.extend(doing.releases.map(|(_, then)| format!("r{then}")));
+        words.extend(doing.releases.map(|_| story::releases(&doing)));
         text.push_str(&format!(" {} |", cell(&words.join(", "))));
     }
     text.push('\n');

@@ -20,7 +20,7 @@ use crate::scene::Scene;
 pub use danger::cause;
 pub use fields::{counts_in_time, leaves, left, word};
 pub use group::{Thing, things};
-pub use lines::{cut, list, names, wrap};
+pub use lines::{count, cut, list, names, wrap};
 pub use markdown::markdown;
 pub use story::how;
 

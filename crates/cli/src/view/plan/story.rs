@@ -330,8 +330,10 @@ fn acts(thing: &Thing<'_>, cloud: CloudName, doing: &Doing) -> String {
     acts
 }
 
-fn releases(doing: &Doing) -> String {
+/// `r2 → r3`, or `r2 again`.
+pub(super) fn releases(doing: &Doing) -> String {
     match doing.releases {
+        Some((Some(before), then)) if before == then => format!("r{then} again"),
         Some((Some(before), then)) => format!("r{before} → r{then}"),
         Some((None, then)) => format!("r{then}"),
         None => String::new(),

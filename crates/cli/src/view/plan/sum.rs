@@ -172,14 +172,18 @@ fn rolled_out(things: &[Thing<'_>]) -> Option<String> {
         [] => None,
         [(thing, clouds)] => {
             let becomes = |cloud: &CloudName| {
-                let (_, then) = thing.doing(*cloud).releases?;
-                Some(then)
+                let (before, then) = thing.doing(*cloud).releases?;
+                Some((then, before == Some(then)))
             };
-            let releases: Vec<Option<u64>> = clouds.iter().map(becomes).collect();
+            let releases: Vec<Option<(u64, bool)>> = clouds.iter().map(becomes).collect();
             let name = &thing.name;
             Some(match releases.as_slice() {
                 [Some(first), rest @ ..] if rest.iter().all(|it| *it == Some(*first)) => {
-                    format!("{name} becomes r{first} on {}", on(clouds.iter().copied()))
+                    let on = on(clouds.iter().copied());
+                    match first {
+                        (number, false) => format!("{name} becomes r{number} on {on}"),
+                        (number, true) => format!("{name} is r{number} again on {on}"),
+                    }
                 }
                 _ => format!("{name} rolls out on {}", on(clouds.iter().copied())),
             })

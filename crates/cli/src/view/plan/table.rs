@@ -125,8 +125,7 @@ fn row(thing: &Thing<'_>, clouds: &[CloudName]) -> Row {
         let mut words: Vec<String> = Vec::new();
         match (thing.changed(*cloud).next(), doing.releases) {
             (None, _) => {}
-            (Some(_), Some((Some(before), then))) => words.push(format!("r{before} → r{then}")),
-            (Some(_), Some((None, then))) => words.push(format!("r{then}")),
+            (Some(_), Some(_)) => words.push(story::releases(&doing)),
             (Some(_), None) if doing.is_new => words.push("create".to_owned()),
             // Its effect says it.
             (Some(_), None) if doing.effects.contains("REPLACED") => {}

@@ -65,7 +65,7 @@ fn plan(changes: Vec<Change>) -> Plan {
         targets: CloudName::ALL.map(target).to_vec(),
         changes,
         notes: Vec::new(),
-        fingerprint: String::new(),
+        fingerprint: "4f1c2a9d".into(),
     }
 }
 
@@ -185,6 +185,7 @@ fn service(name: &str, changes: &[Change], facts: &[Fact]) -> Group {
             last: (!facts.is_empty()).then(|| Last {
                 number: 2,
                 facts: facts.to_vec(),
+                again: false,
             }),
             ..Side::default()
         };
@@ -401,6 +402,7 @@ fn another_hand_danger_and_a_replaced_database_come_first() {
         side.last = Some(Last {
             number: 7,
             facts: Vec::new(),
+            again: false,
         });
     }
     insta::assert_snapshot!(story(&plan(changes), &scene(groups)), @r"
@@ -442,21 +444,23 @@ fn what_failed_before_is_said_and_compared_with_the_last_release() {
             at: Timestamp::from_second(9_880).unwrap(),
             why: "aws/here/ecs.service/web failed: web:2 is to serve now; task stopped: `web` exited with 1; event: (service web) x"
                 .into(),
+            said: Some("cannot read configuration".into()),
         });
     }
-    insta::assert_snapshot!(story(&plan(changes), &scene(vec![web])), @r"
+    insta::assert_snapshot!(story(&plan(changes), &scene(vec![web])), @r#"
     shop · staging · SANDBOX
       aws  123456789012 us-east-1      gcp  sandbox-project us-central1
 
     !  FAILED BEFORE  web on aws, gcp: this very content failed 2m ago (run 6): task
-                      stopped: `web` exited with 1
+                      stopped: `web` exited with 1; it printed last: "cannot read
+                      configuration"
 
     ~ web         CRASH  unset → 1
         aws, gcp  roll out                          r2 → r3
 
     Plan: web becomes r3 on aws and gcp. Nothing is deleted, no data is touched.
           Nodes: 2 to update, 6 unchanged (--details).
-    ");
+    "#);
 }
 
 #[test]
@@ -533,7 +537,7 @@ fn values_of_others_forge_no_line_and_no_markdown() {
     let text = story(&plan, &scene);
     assert!(text.contains(r"x\n\nNo changes."), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
-    let page = markdown(&plan, &scene, &[]);
+    let page = markdown(&plan, &scene, &[], None);
     let table: String = page
         .lines()
         .take_while(|it| !it.starts_with("<details>"))
@@ -554,16 +558,26 @@ fn a_pull_request_gets_a_table_and_every_node_behind_a_fold() {
     let changes = new_version("web");
     let facts = [image(), value("LOG_LEVEL", Some("info"), Some("debug"))];
     let scene = scene(vec![service("web", &changes, &facts)]);
-    let page = markdown(&plan(changes), &scene, &[]);
-    let page: String = page.split("<details>").next().unwrap_or_default().into();
-    insta::assert_snapshot!(page, @r"
-    ### deployer: shop · staging
+    let page = markdown(
+        &plan(changes),
+        &scene,
+        &[],
+        Some("deployer apply plan.json"),
+    );
+    let (page, rest) = page.split_once("<details>").expect("a fold");
+    let (_, end) = rest.split_once("</details>").expect("its end");
+    insta::assert_snapshot!(format!("{page}{end}"), @r"
+    ### deployer: shop · staging: web becomes r3 on aws and gcp
 
-    Plan: web becomes r3 on aws and gcp. Nothing is deleted, no data is touched. Nodes: 2 to create or run, 3 to update, 3 unchanged.
+    Nothing is deleted, no data is touched. Nodes: 2 to create or run, 3 to update, 3 unchanged.
 
     | | what | change | aws | gcp |
     |---|---|---|---|---|
-    | ~ | web | `image` 1.0 → 1.1 02dfa3628d5f → c623aae23268, `LOG_LEVEL` info → debug | push, roll out, r3 | push, roll out, r3 |
+    | ~ | web | `image` 1.0 → 1.1 02dfa3628d5f → c623aae23268, `LOG_LEVEL` info → debug | push, roll out, r2 → r3 | push, roll out, r2 → r3 |
+
+
+
+    Plan `4f1c2a`, refused once anything that it was made from has moved. Apply: `deployer apply plan.json`
     ");
 }
 

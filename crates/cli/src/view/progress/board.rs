@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::plan::Plan;
+use deployer_core::plan::{Change, Plan};
 
 use crate::duration;
 use crate::scene::Scene;
@@ -19,6 +19,10 @@ const NAME: usize = 20;
 
 /// What usually takes less is over before anybody reads how long it takes.
 const LONG: Duration = Duration::from_secs(10);
+/// On a screen of fewer rows what is under way is worth more than what Ctrl-C does.
+const ROOMY: usize = 12;
+/// What Ctrl-C does.
+const HINT: &str = "Ctrl-C stops after what is in flight.";
 /// On a narrower terminal the news is worth more than how long it usually takes, in columns.
 const WIDE: usize = 72;
 
@@ -35,6 +39,8 @@ struct Row {
     running: BTreeMap<Address, (Instant, String)>,
     /// What failed, in words. Never folded.
     failed: Vec<String>,
+    /// What its nodes come after, of other rows.
+    needs: BTreeSet<Address>,
     /// What was not started, or not waited for.
     left: Option<&'static str>,
     unstarted: usize,
@@ -48,17 +54,23 @@ pub struct Board {
     title: String,
     began: Instant,
     rows: Vec<(CloudName, Row)>,
+    /// What is called so in a cloud, by the manifest's name.
+    called: BTreeMap<(CloudName, String), String>,
     stopping: bool,
 }
 
 impl Board {
     /// A row for each thing of a plan on each cloud where something is done, in the plan's order.
-    pub fn of(plan: &Plan, scene: &Scene, now: Instant) -> Self {
+    /// `run` is the run's number, where every target has the same.
+    pub fn of(plan: &Plan, scene: &Scene, run: Option<u64>, now: Instant) -> Self {
         let things = plan::things(plan, scene);
         let mut rows = Vec::new();
         for target in &plan.targets {
             for thing in &things {
-                let nodes = thing.changed(target.cloud).map(|it| it.address.clone());
+                let changed: Vec<&Change> = thing.changed(target.cloud).collect();
+                let needs = changed.iter().flat_map(|it| it.needs.iter().cloned());
+                let needs: BTreeSet<Address> = needs.collect();
+                let nodes = changed.iter().map(|it| it.address.clone());
                 let nodes: BTreeSet<Address> = nodes.collect();
                 if !nodes.is_empty() {
                     let alike = |it: &&Thing<'_>| it.name == thing.name;
@@ -73,6 +85,7 @@ impl Board {
                     let row = Row {
                         name,
                         usual: usual.collect(),
+                        needs: needs.difference(&nodes).cloned().collect(),
                         nodes,
                         ..Row::default()
                     };
@@ -81,9 +94,13 @@ impl Board {
             }
         }
         Self {
-            title: format!("{} · {}", plan.app, plan.environment),
+            title: match run {
+                Some(run) => format!("{} · {} · run {run}", plan.app, plan.environment),
+                None => format!("{} · {}", plan.app, plan.environment),
+            },
             began: now,
             rows,
+            called: scene.called(),
             stopping: false,
         }
     }
@@ -104,7 +121,8 @@ impl Board {
         let at = match self.rows.iter().position(known) {
             Some(at) => at,
             None => {
-                let name = address.kind.clone();
+                let called = self.called.get(&(address.cloud, address.name.clone()));
+                let name = called.unwrap_or(&address.kind).clone();
                 let same =
                     |(cloud, row): &(CloudName, Row)| *cloud == address.cloud && row.name == name;
                 self.rows.iter().position(same).unwrap_or_else(|| {
@@ -163,7 +181,10 @@ impl Board {
         if self.stopping && running {
             lines.push(cut(&self.awaited(), width));
         }
-        let room = height.saturating_sub(lines.len() + 1).max(1);
+        // A screen that is the last one has no end.
+        let hint = running && !self.stopping && (ROOMY..usize::MAX).contains(&height);
+        let room = height.saturating_sub(lines.len() + 1 + usize::from(hint));
+        let room = room.max(1);
         let folds = self.rows.len() > room;
         let name = self.rows.iter().map(|(_, row)| row.name.chars().count());
         let name = name.max().unwrap_or(0).clamp(4, NAME);
@@ -203,7 +224,8 @@ impl Board {
             } else {
                 cloud.as_str()
             };
-            lines.push(row.line(cloud_shown, name, now, width));
+            let waits = || self.waits_for(row);
+            lines.push(row.line(cloud_shown, name, now, (width, &waits)));
         }
         if !folded.is_empty() {
             let folded: Vec<String> = folded
@@ -211,6 +233,9 @@ impl Board {
                 .map(|(how, count)| format!("{count} {how}"))
                 .collect();
             lines.push(cut(&format!("     {}", folded.join(", ")), width));
+        }
+        if hint {
+            lines.push(cut(HINT, width));
         }
         lines.join("\n")
     }
@@ -228,6 +253,23 @@ impl Board {
         let room = width.saturating_sub(right.chars().count() + 2);
         let title = cut(&format!("{}{stopping}", self.title), room);
         format!("{title:<room$}  {right}")
+    }
+
+    /// The rows whose ends a row waits for, in words: `waits for main`.
+    fn waits_for(&self, row: &Row) -> String {
+        const MOST: usize = 2;
+        let holds = |other: &Row| {
+            let open = other.nodes.difference(&other.ended);
+            open.into_iter().any(|node| row.needs.contains(node))
+        };
+        let rows = self.rows.iter().filter(|(_, other)| holds(other));
+        let names: BTreeSet<&str> = rows.map(|(_, other)| other.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        match names.as_slice() {
+            [] => "waits".to_owned(),
+            names if names.len() <= MOST => format!("waits for {}", plan::list(names)),
+            [first, rest @ ..] => format!("waits for {first} and {} more", rest.len()),
+        }
     }
 
     /// What a run that is to stop still waits for.
@@ -267,7 +309,13 @@ impl Row {
         }
     }
 
-    fn line(&self, cloud: &str, name: usize, now: Instant, width: usize) -> String {
+    fn line(
+        &self,
+        cloud: &str,
+        name: usize,
+        now: Instant,
+        (width, waits): (usize, &dyn Fn() -> String),
+    ) -> String {
         let turns = |since: Instant| (now - since).as_millis() / 120;
         let newest = self.running.values().max_by_key(|(since, _)| *since);
         let running = self.running.iter();
@@ -282,7 +330,7 @@ impl Row {
             }
             (None, [], Some("left")) => ("·", self.left.unwrap_or_default().to_owned(), self.took),
             (None, [], Some("done")) => ("✓", "done".to_owned(), self.took),
-            (None, [], _) => ("·", "waits".to_owned(), None),
+            (None, [], _) => ("·", waits(), None),
         };
         let time = time.map_or_else(String::new, |time| match self.took {
             Some(_) => duration::show(time),
@@ -364,7 +412,7 @@ mod tests {
         ];
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let mut board = Board::of(&plan(nodes), &Scene::default(), began);
+        let mut board = Board::of(&plan(nodes), &Scene::default(), Some(12), began);
         board.start(&database, "create", began);
         board.note(&database, "RDS says `creating`");
         board.start(&cache, "create", began);
@@ -372,17 +420,53 @@ mod tests {
         board.start(&other, "create", at(40));
         board.end(&other, Ended::Badly("REVISION_FAILED".into()), at(62));
         insta::assert_snapshot!(board.render(at(64), SIZE), @r"
-    shop · staging                                                      2 of 4 · 64s
+    shop · staging · run 12                                             2 of 4 · 64s
     aws  ⠇ main      RDS says `creating`                                         64s
          · web       waits
     gcp  ✓ sessions  done                                                        39s
          ✗ web       REVISION_FAILED                                             22s
+    Ctrl-C stops after what is in flight.
     ");
         board.stop();
         let text = board.render(at(65), SIZE);
-        assert!(text.starts_with("shop · staging · STOPPING "), "{text}");
+        assert!(
+            text.starts_with("shop · staging · run 12 · STOPPING "),
+            "{text}"
+        );
         assert!(
             text.contains("waiting for aws main. Again: leave at once."),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_waits_says_for_what() {
+        use CloudName::{Aws, Gcp};
+        let database = address(Aws, "rds.instance", "main");
+        let cache = address(Gcp, "redis.instance", "sessions");
+        let nodes = ["web", "worker"].map(|it| address(Aws, "ecs.service", it));
+        let all = [&[database.clone(), cache.clone()], nodes.as_slice()].concat();
+        let mut plan = plan(all);
+        for change in &mut plan.changes {
+            if change.address == nodes[0] {
+                change.needs = vec![database.clone()];
+            } else if change.address == nodes[1] {
+                change.needs = vec![database.clone(), cache.clone(), nodes[0].clone()];
+            }
+        }
+        let began = Instant::now();
+        let mut board = Board::of(&plan, &Scene::default(), None, began);
+        board.start(&database, "create", began);
+        let text = board.render(began, SIZE);
+        assert!(text.contains("web       waits for main\n"), "{text}");
+        assert!(
+            text.contains("worker    waits for main and 2 more"),
+            "{text}"
+        );
+        board.end(&database, Ended::Well, began);
+        let text = board.render(began, SIZE);
+        assert!(
+            text.contains("worker    waits for sessions and web"),
             "{text}"
         );
     }
@@ -391,13 +475,18 @@ mod tests {
     fn at_sixty_columns_the_news_stays_and_nothing_is_wider() {
         let database = address(CloudName::Aws, "rds.instance", "main");
         let began = Instant::now();
-        let mut board = Board::of(&plan(vec![database.clone()]), &Scene::default(), began);
+        let mut board = Board::of(
+            &plan(vec![database.clone()]),
+            &Scene::default(),
+            Some(12),
+            began,
+        );
         board.start(&database, "create", began);
         board.note(&database, &"1 of 1 tasks run, not healthy ".repeat(9));
         let text = board.render(began + Duration::from_secs(62), (60, 24));
         assert!(text.lines().all(|it| it.chars().count() <= 60), "{text}");
         assert!(
-            text.contains("1 of 1 tasks run") && text.ends_with("62s"),
+            text.contains("1 of 1 tasks run") && text.contains(" 62s\n"),
             "{text}"
         );
     }
@@ -412,10 +501,15 @@ mod tests {
             usual: BTreeMap::from([(database.clone(), 465), (group.clone(), 2)]),
             ..Scene::default()
         };
-        let mut board = Board::of(&plan(nodes), &scene, began);
+        let mut board = Board::of(&plan(nodes), &scene, None, began);
         board.start(&group, "create", began);
         let later = began + Duration::from_secs(2);
-        assert!(board.render(later, SIZE).ends_with(" 2s"));
+        assert!(
+            board
+                .render(later, SIZE)
+                .lines()
+                .any(|it| it.ends_with(" 2s"))
+        );
         board.end(&group, Ended::Well, later);
         board.start(&database, "create", later);
         board.note(&database, "RDS says `creating`");
@@ -423,10 +517,11 @@ mod tests {
         insta::assert_snapshot!(board.render(later, SIZE), @r"
     shop · staging                                                      1 of 2 · 64s
     aws  ⠦ main  RDS says `creating`                                 62s of about 8m
+    Ctrl-C stops after what is in flight.
     ");
         let narrow = board.render(later, (60, 24));
         assert!(
-            narrow.ends_with(" 62s") && !narrow.contains("about"),
+            narrow.contains(" 62s\n") && !narrow.contains("about"),
             "{narrow}"
         );
         board.end(&database, Ended::Well, later);
@@ -442,7 +537,7 @@ mod tests {
             .map(|it| address(CloudName::Aws, "ecs.service", &format!("svc-{it:02}")))
             .collect();
         let now = Instant::now();
-        let mut board = Board::of(&plan(nodes.clone()), &Scene::default(), now);
+        let mut board = Board::of(&plan(nodes.clone()), &Scene::default(), None, now);
         for node in &nodes[..22] {
             board.start(node, "update", now);
             board.end(node, Ended::Well, now);
@@ -463,14 +558,14 @@ mod tests {
             .map(|it| address(CloudName::Aws, "ecs.service", &format!("svc-{it:02}")))
             .collect();
         let now = Instant::now();
-        let mut board = Board::of(&plan(nodes.clone()), &Scene::default(), now);
+        let mut board = Board::of(&plan(nodes.clone()), &Scene::default(), None, now);
         for node in &nodes {
             board.start(node, "update", now);
         }
         board.end(&nodes[29], Ended::Badly("denied".into()), now);
         let text = board.render(now, (80, 12));
         assert!(text.lines().count() <= 12, "{text}");
-        for words in ["✗ svc-29", "svc-00", "21 more running"] {
+        for words in ["✗ svc-29", "svc-00", "22 more running"] {
             assert!(text.contains(words), "{text}");
         }
     }

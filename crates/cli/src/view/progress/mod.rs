@@ -16,6 +16,8 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use board::{Board, Ended};
+pub use plain::{doing, done};
+
 use plain::Plain;
 
 use crate::appearance::{self, Progress};
@@ -27,13 +29,17 @@ use crate::view::plan;
 const PUT_OFF: &str =
     "left to the next apply: the roll-out that was not waited for may still need it";
 
-/// The reporter of a plan that is carried out, as suits where the output goes.
-pub fn reporter(as_json: bool, plan: &Plan, scene: &Scene) -> Arc<dyn Reporter> {
+/// The reporter of a plan that is carried out, as suits where the output goes. `run` is the run's
+/// number, where every target has the same.
+pub fn reporter(as_json: bool, plan: &Plan, scene: &Scene, run: Option<u64>) -> Arc<dyn Reporter> {
     if as_json {
         Arc::new(JsonLines)
     } else {
         match appearance::progress() {
-            Progress::Bar => Arc::new(Live::new(Board::of(plan, scene, Instant::now()))),
+            Progress::Bar => {
+                let board = Board::of(plan, scene, run, Instant::now());
+                Arc::new(Live::new(board))
+            }
             Progress::Plain => Arc::new(Plain::of(plan, scene)),
             Progress::Silent => Arc::new(Silent),
         }
@@ -41,7 +47,7 @@ pub fn reporter(as_json: bool, plan: &Plan, scene: &Scene) -> Arc<dyn Reporter> 
 }
 
 /// The reporter of what is done beside a plan.
-pub fn beside(as_json: bool, (app, environment): (&str, &str)) -> Arc<dyn Reporter> {
+pub fn beside(as_json: bool, (app, environment): (&str, &str), scene: &Scene) -> Arc<dyn Reporter> {
     let plan = Plan {
         app: app.to_owned(),
         environment: environment.to_owned(),
@@ -50,7 +56,7 @@ pub fn beside(as_json: bool, (app, environment): (&str, &str)) -> Arc<dyn Report
         notes: Vec::new(),
         fingerprint: String::new(),
     };
-    reporter(as_json, &plan, &Scene::default())
+    reporter(as_json, &plan, scene, None)
 }
 
 /// Shows nothing.
@@ -96,7 +102,8 @@ pub fn verb(address: &Address, action: Action) -> &'static str {
     }
 }
 
-fn past(address: &Address, action: Action) -> &'static str {
+/// What was done.
+pub fn past(address: &Address, action: Action) -> &'static str {
     if let Some((_, then)) = step(address, action) {
         return then;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use deployer_core::address::Address;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::error::ErrorKind;
 use deployer_core::plan::Plan;
 use deployer_core::report::{Event, Reporter};
@@ -34,6 +34,8 @@ struct Last {
 pub struct Plain {
     /// The service, database or cache of each node of the plan.
     names: BTreeMap<Address, String>,
+    /// What is called so in a cloud, by the manifest's name.
+    called: BTreeMap<(CloudName, String), String>,
     /// The width of the longest of them.
     widest: usize,
     running: Mutex<BTreeMap<Address, Last>>,
@@ -57,6 +59,7 @@ impl Plain {
             _group: (!names.is_empty())
                 .then(|| github::group(&title()))
                 .flatten(),
+            called: scene.called(),
             names,
             running: Mutex::default(),
         }
@@ -80,9 +83,9 @@ impl Plain {
     }
 
     fn name<'a>(&'a self, address: &'a Address) -> &'a str {
-        self.names
-            .get(address)
-            .map_or(&address.name, String::as_str)
+        let called = || self.called.get(&(address.cloud, address.name.clone()));
+        let name = self.names.get(address).or_else(called);
+        name.map_or(&address.name, String::as_str)
     }
 
     fn note(&self, address: &Address, text: &str) {
@@ -132,7 +135,7 @@ fn word(address: &Address) -> &str {
 }
 
 /// What is done with the node's own word, unless the verb says it all.
-fn doing(address: &Address, verb: &str) -> String {
+pub fn doing(address: &Address, verb: &str) -> String {
     match address.kind.as_str() {
         kind if kind.ends_with(".migration") || kind.ends_with("rollback") => verb.to_owned(),
         kind if kind.ends_with("verify") => verb.to_owned(),
@@ -141,7 +144,7 @@ fn doing(address: &Address, verb: &str) -> String {
 }
 
 /// The same of what was done: the word comes first.
-fn done(address: &Address, past: &str) -> String {
+pub fn done(address: &Address, past: &str) -> String {
     match doing(address, past) {
         alone if alone == past => alone,
         _ => format!("{} {past}", word(address)),

@@ -11,7 +11,7 @@ fn a_target_that_was_not_read_leaves_the_plan_incomplete() {
     let why = "cannot read service web: 503";
     scene.unread = BTreeMap::from([(CloudName::Gcp, why.to_owned())]);
     let plan = plan(changes);
-    let markdown = super::super::markdown(&plan, &scene, &[]);
+    let markdown = super::super::markdown(&plan, &scene, &[], None);
     let layout = Layout {
         colour: false,
         width: 80,
