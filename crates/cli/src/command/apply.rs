@@ -116,7 +116,7 @@ async fn locked(
     run::guard_data(
         &work.prepared,
         &args.allow_data_loss,
-        typed(global, args, wish),
+        (typed(global, args, wish), None),
     )?;
     if !work.prepared.plan.is_empty() && file.is_none() {
         run::confirm(args.yes, "Apply this plan?")?;
@@ -360,7 +360,7 @@ async fn tell_what_serves(
     if recorded.is_empty() && (!missed.is_empty() || still.is_empty()) {
         return;
     }
-    let back = way_back(global, session, recorded).await;
+    let back = way_back(global, session, work, recorded).await;
     let subject = (
         session.loaded.manifest.app.as_str(),
         session.loaded.environment.as_str(),
@@ -429,12 +429,14 @@ fn served(work: &Work, recorded: &record::Recorded, accepted: &Acceptance) -> Se
 async fn way_back(
     global: &Global,
     session: &Session,
+    work: &Work,
     recorded: &[record::Recorded],
 ) -> Option<String> {
     let service = &recorded.first()?.release.service;
     let mut earlier = Vec::new();
     for one in recorded {
-        if one.release.service != *service || one.release.detached {
+        let is_new = work.creates(one.cloud, service);
+        if one.release.service != *service || one.release.detached || is_new {
             return None;
         }
         let mut places = session.places.iter();

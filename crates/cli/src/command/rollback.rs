@@ -201,9 +201,12 @@ fn served_already(chosen: &Chosen<'_>) -> Vec<String> {
         true => "no run recorded it: that is made up for, and nothing else is done",
         false => "nothing is done",
     };
+    let which = match release.rollback_to {
+        Some(origin) => format!("r{origin} serves already, as r{}", release.number),
+        None => format!("r{} serves already", release.number),
+    };
     vec![format!(
-        "{finished}r{} serves already ({}); {done}",
-        release.number,
+        "{finished}{which} ({}); {done}",
         revision_name(&release.revision.0)
     )]
 }
@@ -347,6 +350,7 @@ async fn examine(
     let due = Due {
         places: places.collect(),
         releases: due.collect::<BTreeMap<_, _>>(),
+        created: BTreeSet::new(),
         // A rollback changes nothing of who may call.
         admission: std::time::Duration::ZERO,
         unwanted: no_verify.then_some("--no-verify"),

@@ -42,7 +42,7 @@ pub fn render(plan: &Plan, scene: &Scene, headers: &[(Target, String)], colour: 
         text.push_str(&format!("{}\n", foreign::words(reason)));
     }
     for (cloud, why) in &scene.unread {
-        text.push_str(&format!("NOT READ {cloud}: {}\n", foreign::words(why)));
+        text.push_str(&format!("NOT PLANNED {cloud}: {}\n", foreign::words(why)));
     }
     for (target, header) in headers {
         text.push_str(&format!("\n{}\n", paint(BOLD, header)));

@@ -2,6 +2,7 @@
 
 use deployer_core::address::{Address, CloudName};
 use deployer_core::fields::{FieldChange, FieldValue};
+use deployer_core::migration::NOT_AGAIN;
 use deployer_core::node::Action;
 use deployer_core::plan::Change;
 use deployer_core::redeploy;
@@ -23,6 +24,13 @@ fn noun(kind: &str) -> Option<&'static str> {
         .map(|it| (it.kind, it.noun));
     let found = aws.chain(gcp).find(|(known, _)| *known == kind);
     found.map(|(_, noun)| noun)
+}
+
+/// Whether it is a migration that failed and that an apply does not run again.
+pub fn is_refused(change: &Change) -> bool {
+    change.action != Action::NoOp
+        && change.address.kind.ends_with(".migration")
+        && change.reason.contains(NOT_AGAIN)
 }
 
 /// What is left of a thing that is deleted, as a phrase. `None` where nothing is.

@@ -12,6 +12,8 @@ use crate::scene::Scene;
 use crate::view::foreign;
 use crate::view::plan::{self, Thing, cut};
 
+use super::doing;
+
 /// What turns while something is under way.
 const SPINNER: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠇", "⠏", "⠹"];
 /// The longest name in a column of its own, in characters.
@@ -142,7 +144,7 @@ impl Board {
 
     /// A node begins.
     pub fn start(&mut self, address: &Address, verb: &str, now: Instant) {
-        let news = format!("{verb} {}", plan::word(address));
+        let news = doing(address, verb);
         let row = self.row(address);
         row.began.get_or_insert(now);
         row.running.insert(address.clone(), (now, news));
