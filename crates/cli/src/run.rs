@@ -395,10 +395,6 @@ pub fn report(
         }
         if !verdict.held.is_empty() && !as_json {
             tell_all(*cloud, "not started", &verdict.held);
-            // Where something failed, its own report says what to type.
-            if verdict.interrupted && verdict.failed.is_empty() {
-                sayln!("  hint: run the same command again: it goes on where this one stopped");
-            }
         }
         if !as_json {
             tell_undo(*cloud, verdict);
@@ -417,6 +413,11 @@ pub fn report(
                 "failed": verdict.failed.iter().map(view::error::failed).collect::<Vec<_>>(),
             }));
         }
+    }
+    // Where something failed, its own report says what to type.
+    let stopped = |it: &Verdict| it.interrupted && it.failed.is_empty();
+    if !as_json && verdicts.values().any(stopped) {
+        sayln!("  hint: run the same command again: it goes on where this one stopped");
     }
     if stop.requested() {
         return worst.max(Exit::Interrupted);

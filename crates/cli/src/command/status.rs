@@ -31,6 +31,8 @@ use crate::view::{self, foreign};
 /// for by name. Exits with the code of what is not as it should be. What cannot be read is told,
 /// and everything else is shown all the same.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
+    // One that the manifest does not have is told before anything is shown.
+    session.services(args.service.as_deref())?;
     let mut shown = Shown {
         form: match (global.json, &args.service) {
             (true, _) => Form::Json,
@@ -339,11 +341,16 @@ impl Looked<'_> {
         failed.map(Failed::printed).unwrap_or_default()
     }
 
-    /// The attempt that failed, where the cloud says nothing of it.
+    /// The attempt that failed, by the ledger: the cloud says nothing of it, or at length.
     fn unsaid(&self) -> Option<String> {
         let failed = self.failed.as_ref()?;
+        // What never came to serve is what the cloud describes: its own words say the same.
         let state = self.serving.map(|serving| &serving.state);
-        if let Some(ServingState::Failed(_) | ServingState::Failing(_)) = state {
+        let describes = matches!(
+            state,
+            Some(ServingState::Failed(_) | ServingState::Failing(_))
+        );
+        if describes && self.outlives().is_none() {
             return None;
         }
         let failed = failed.in_words(self.now);
@@ -374,6 +381,7 @@ impl Looked<'_> {
         let expected = self.release.filter(|_| !self.destroyed);
         let state = self.serving.and_then(|serving| match &serving.state {
             ServingState::Ready | ServingState::InProgress(_) => None,
+            _ if self.outlives().is_some() && self.failed.is_some() => None,
             state @ (ServingState::Failing(_) | ServingState::Failed(_)) => {
                 Some(match self.outlives() {
                     Some(release) => format!(

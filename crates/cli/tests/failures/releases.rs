@@ -615,7 +615,7 @@ async fn one_back(stage: &Stage) {
     first_serves(stage).await;
     let back = ["rollback", "--yes", "--no-verify"];
     let said = run(stage, &back, "all", Exit::Input).await;
-    says(&said, &["has no release before r1", "deployer releases"]);
+    says(&said, &["nothing to go back to on", "deployer releases"]);
     stage.want(&SECOND);
     run(stage, APPLY, "all", Exit::Success).await;
     let said = run(stage, &back, "all", Exit::Success).await;

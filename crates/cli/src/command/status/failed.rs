@@ -67,11 +67,12 @@ impl FailedRuns {
         let mut newer = self.runs.iter().filter(|(it, _)| it.number > since);
         newer.find_map(|(header, failures)| {
             let failure = failures.iter().find(|it| it.service == service)?;
-            let message = failure.failed.first().map(|it| &it["error"]["message"]);
-            let message = message.and_then(Value::as_str);
+            let first = failure.failed.first();
+            let text = |member: &str| first?.pointer(member)?.as_str();
+            let (message, at) = (text("/error/message"), text("/at"));
             Some(Failed {
                 run: header.number,
-                at: header.at,
+                at: at.and_then(|it| it.parse().ok()).unwrap_or(header.at),
                 why: message.map(|it| cause(&brief(it))),
                 said: failure.last_line().map(str::to_owned),
             })
@@ -80,12 +81,16 @@ impl FailedRuns {
 }
 
 impl Failed {
-    /// `run 3 failed 4m ago: task stopped: ...; it printed last: "..."`
+    /// `run 3 failed 4m ago: "cannot read the configuration"`
     pub(super) fn in_words(&self, now: Timestamp) -> String {
-        let why = self.why.as_ref();
-        let why = why.map_or_else(String::new, |why| format!(": {}", shown(why)));
+        // The app's own words tell more than the cloud's.
+        let why = match (&self.said, &self.why) {
+            (Some(said), _) => format!(": \"{}\"", shown(said)),
+            (None, Some(why)) => format!(": {}", shown(why)),
+            (None, None) => String::new(),
+        };
         let ago = duration::since(self.at, now);
-        format!("run {} failed {ago} ago{why}{}", self.run, self.printed())
+        format!("run {} failed {ago} ago{why}", self.run)
     }
 
     /// What the app printed last, as the end of a sentence.
