@@ -4,6 +4,7 @@
 pub mod address;
 pub mod batch;
 pub mod capability;
+pub mod catalogue;
 pub mod clock;
 pub mod compose;
 pub mod engine;

@@ -43,6 +43,7 @@ use crate::ground::{ConnectorName, Ground, Subnets};
 use crate::spec::AppRunner;
 use crate::tags;
 
+pub(crate) use calls::PATIENCE;
 pub(crate) use printed::streams_of;
 use scaling::{Scaling, ScalingArn, USUAL_CONCURRENCY};
 use service::Service;
