@@ -151,7 +151,9 @@ fn show(global: &Global, session: &Session, service: &str, all: &[Chosen<'_>]) {
     }
     for chosen in all {
         let place = chosen.place();
-        outln!("{}", header(place.cloud.target(), &place.caller));
+        for line in view::whole_or_wrapped(&header(place.cloud.target(), &place.caller)) {
+            outln!("{line}");
+        }
     }
     let mut told: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
     for chosen in all {
@@ -175,7 +177,10 @@ fn show(global: &Global, session: &Session, service: &str, all: &[Chosen<'_>]) {
     for (lines, clouds) in told {
         let mut lines = lines.into_iter();
         let first = lines.next().unwrap_or_default();
-        outln!("{service} · {environment} on {}: {first}", list(&clouds));
+        let title = format!("{service} · {environment} on {}: {first}", list(&clouds));
+        for line in view::whole_or_wrapped(&title) {
+            outln!("{line}");
+        }
         for line in lines {
             outln!("  {line}");
         }
