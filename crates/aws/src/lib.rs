@@ -52,6 +52,7 @@ use deployer_core::capability::{
     Zones,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::moved::Moved;
 use deployer_core::kind::Tier;
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
@@ -168,6 +169,9 @@ impl Cloud for Aws {
         tier(kind) < tier(other)
     }
 }
+
+/// The kinds of this cloud that had other names in addresses.
+pub const MOVED: Moved = kinds::MOVED;
 
 /// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.
 /// `None` where nothing is.

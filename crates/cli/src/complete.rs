@@ -14,6 +14,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 
+use crate::ledger_store;
 use crate::system::SystemClock;
 use crate::whereabouts::{self, MANIFEST};
 
@@ -210,6 +211,7 @@ fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Ve
     runtime.block_on(async {
         let mut found = Vec::new();
         for target in targets(&loaded) {
+            let moved = ledger_store::moved(target.cloud);
             let ledger = Ledger::new(
                 Arc::clone(&store),
                 &Key::default(),
@@ -217,7 +219,8 @@ fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Ve
                 &loaded.environment,
                 target,
                 Arc::new(SystemClock),
-            );
+            )
+            .moved(moved);
             found.extend(look(ledger, loaded.clone()).await);
         }
         found

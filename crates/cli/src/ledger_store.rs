@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use deployer_aws::{Profiles, ProvideCredentials};
 use deployer_core::address::{CloudName, Target};
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::moved::Moved;
 use deployer_core::ledger::Ledger;
 use deployer_manifest::Loaded;
 use object_store::aws::{AmazonS3Builder, AwsCredential};
@@ -62,7 +63,7 @@ pub async fn open(
     let environment = &loaded.environment;
     let clock = Arc::clone(&around.clock);
     let ledger = Ledger::new(store, &base, app, environment, target.clone(), clock);
-    let ledger = ledger.at(address.as_str());
+    let ledger = ledger.at(address.as_str()).moved(moved(target.cloud));
     let how = around
         .ledger
         .is_none()
@@ -71,6 +72,14 @@ pub async fn open(
         Some(command) => ledger.made_by(command),
         None => ledger,
     })
+}
+
+/// The kinds of a cloud that had other names when something was written of them.
+pub fn moved(cloud: CloudName) -> Moved {
+    match cloud {
+        CloudName::Aws => deployer_aws::MOVED,
+        CloudName::Gcp => deployer_gcp::MOVED,
+    }
 }
 
 /// Says whose a bucket must be (S3 API reference, all operations on buckets and objects).

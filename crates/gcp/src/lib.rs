@@ -50,6 +50,7 @@ use deployer_core::capability::{
     Switching, Zones,
 };
 use deployer_core::error::{Error, Result};
+use deployer_core::moved::Moved;
 use deployer_core::kind::Tier;
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
@@ -214,6 +215,9 @@ impl Cloud for Gcp {
         tier(kind) < tier(other)
     }
 }
+
+/// The kinds of this cloud that had other names in addresses.
+pub const MOVED: Moved = kinds::MOVED;
 
 /// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.
 /// `None` where nothing is.

@@ -39,18 +39,9 @@ pub(super) const USUAL_CONCURRENCY: u32 = 100;
 /// How long one is tried to be made that App Runner does not answer.
 const MAKING: Duration = Duration::from_secs(2 * 60);
 
-const LEAST: Field = Field::replaces("min");
-const MOST: Field = Field::replaces("max");
-const CONCURRENCY: Field = Field::replaces("concurrency");
-
-impl Scaling {
-    /// What the configuration of a service is called.
-    pub(crate) fn name(self, service: &str) -> String {
-        let numbers = [self.least, self.most, self.concurrency].map(|it| it.to_string());
-        let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
-        names::of_content(&names::SCALING_CONFIGURATION, service, &numbers)
-    }
-}
+const LEAST: Field = Field::replaces("min", Order::CreateFirst);
+const MOST: Field = Field::replaces("max", Order::CreateFirst);
+const CONCURRENCY: Field = Field::replaces("concurrency", Order::CreateFirst);
 
 impl Kind for Scaling {
     type Site = Clients;
@@ -58,6 +49,11 @@ impl Kind for Scaling {
     const KIND: &'static str = "app_runner.scaling";
     const NOUN: &'static str = "autoscaling configuration";
     const TIER: Tier = Tier::Ground;
+    const GENERATIONS: Option<Generations> = Some(Generations {
+        fields: &[LEAST, MOST, CONCURRENCY],
+        rule: || &names::SCALING_CONFIGURATION,
+        naming: Naming::Digits,
+    });
     const FACTS: Facts = Facts {
         // `NAME/REVISION/ID`.
         arn: Some(Arn::named(
@@ -148,6 +144,12 @@ impl Wish for Scaling {
 
     fn over(&self, _at: &At<Clients>, _seen: Seen<'_, Self>) -> Self {
         *self
+    }
+
+    fn parts(&self, to: &mut Parts) {
+        to.set(LEAST, self.least);
+        to.set(MOST, self.most);
+        to.set(CONCURRENCY, self.concurrency);
     }
 
     fn output(_at: &At<Clients>, there: &There<Self>) -> ScalingArn {
@@ -242,19 +244,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_numbers_are_another_configuration() {
-        let scaling = |most| Scaling {
-            least: 1,
-            most,
-            concurrency: 100,
+    fn other_numbers_are_another_generation_under_the_name_that_it_always_had() {
+        let called = |base, most| {
+            let (least, concurrency) = (1, 100);
+            let scaling = Scaling {
+                least,
+                most,
+                concurrency,
+            };
+            named(base, &scaling)
         };
-        assert_ne!(
-            scaling(2).name("idp-staging"),
-            scaling(3).name("idp-staging")
-        );
+        assert_eq!(called("idp-staging", 2), "idp-staging-6cdcd723");
+        assert_eq!(called("idp-staging", 3), "idp-staging-005554a7");
         assert_eq!(
-            scaling(2).name("idp-staging"),
-            scaling(2).name("idp-staging")
+            called("kaizencoach-production-api", 3),
+            "kaizencoach-production-52cc2425"
         );
     }
 

@@ -200,6 +200,12 @@ impl Ledger {
         known.tops.get(subject).is_some_and(|top| !top.gone)
     }
 
+    /// When something was said last of a subject, as far as this process has listed it.
+    pub(super) fn version_of(&self, subject: &str) -> Option<Version> {
+        let known = self.versions.known();
+        known.tops.get(subject).map(|top| top.version)
+    }
+
     /// What is said last of a subject. `None` where that is that there is nothing any more; or
     /// nothing is said.
     pub(super) async fn said<T: DeserializeOwned>(&self, subject: &str) -> Result<Option<T>> {

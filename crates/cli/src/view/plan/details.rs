@@ -241,6 +241,7 @@ mod tests {
                 effect,
                 settling: None,
                 needs: Vec::new(),
+                replaces: Vec::new(),
             };
             let reason = Some(change.reason.as_str());
             node(&change, reason, &|_, text: &str| text.to_owned())
@@ -274,6 +275,7 @@ mod tests {
             effect: Effect::InPlace,
             settling: None,
             needs: Vec::new(),
+            replaces: Vec::new(),
         };
         let plan = Plan {
             app: "idp".into(),

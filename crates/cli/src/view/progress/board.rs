@@ -58,7 +58,9 @@ impl Board {
         let mut rows = Vec::new();
         for target in &plan.targets {
             for thing in &things {
-                let nodes = thing.changed(target.cloud).map(|it| it.address.clone());
+                let nodes = thing
+                    .changed(target.cloud)
+                    .flat_map(|it| it.addresses().cloned());
                 let nodes: BTreeSet<Address> = nodes.collect();
                 if !nodes.is_empty() {
                     let alike = |it: &&Thing<'_>| it.name == thing.name;
@@ -336,6 +338,7 @@ mod tests {
             settling: None,
             drift: Vec::new(),
             needs: Vec::new(),
+            replaces: Vec::new(),
         };
         Plan {
             app: "shop".into(),
