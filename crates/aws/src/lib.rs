@@ -52,8 +52,8 @@ use deployer_core::capability::{
     Zones,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::moved::Moved;
 use deployer_core::kind::Tier;
+use deployer_core::moved::Moved;
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::EnvironmentSpec;

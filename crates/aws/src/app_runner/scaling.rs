@@ -2,8 +2,9 @@
 //!
 //! An autoscaling configuration cannot be changed; a call for one of the same name makes another
 //! revision. So its name says what it is, as a connector's does: other numbers are another
-//! configuration, the service is moved to it, and the old one is deleted after that. Should there
-//! be more revisions than one, all go at once.
+//! configuration, the service is moved to it, and the old one is deleted after that. Ours is the
+//! first revision: those that another hand makes under its name change nothing of it, and all go at
+//! once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -94,10 +95,10 @@ impl Kind for Scaling {
     }
 
     async fn find(at: &At<Clients>) -> Result<Reading<There<Self>>, Refusal> {
-        let Some(latest) = latest(at, at.name()).await? else {
+        let Some(first) = first(at, at.name()).await? else {
             return Ok(Reading::Absent);
         };
-        let arn = latest.auto_scaling_configuration_arn().unwrap_or_default();
+        let arn = first.auto_scaling_configuration_arn().unwrap_or_default();
         let ask = at.app_runner.describe_auto_scaling_configuration();
         let answer = ask.auto_scaling_configuration_arn(arn).send().await?;
         let Some(there) = answer.auto_scaling_configuration else {
@@ -161,7 +162,7 @@ impl Wish for Scaling {
     async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
         let (what, tries) = (at.what(), AtomicU32::new(0));
         let made = poll(at.clock(), Pace::until(MAKING), &what, || async {
-            match latest(at, at.name()).await {
+            match first(at, at.name()).await {
                 Ok(None) => {}
                 Ok(Some(_)) => return Ok(Look::Found(Ok(()))),
                 Err(refusal) => return Ok(Look::Found(Err(refusal))),
@@ -211,27 +212,43 @@ impl Scaling {
     }
 }
 
-/// The latest revision that was not deleted.
-async fn latest(
+/// The first revision that was not deleted.
+async fn first(
     clients: &Clients,
     name: &str,
 ) -> Result<Option<AutoScalingConfigurationSummary>, Refusal> {
     let list = clients.app_runner.list_auto_scaling_configurations();
-    let list = list.auto_scaling_configuration_name(name).latest_only(true);
-    let mut pages = list.into_paginator().send();
+    let list = list.auto_scaling_configuration_name(name);
+    let mut pages = list.latest_only(false).into_paginator().send();
+    let mut first: Option<AutoScalingConfigurationSummary> = None;
     while let Some(page) = pages.next().await {
-        let mut found = page?.auto_scaling_configuration_summary_list.into_iter();
-        let found = found.find(|it| {
+        let found = page?.auto_scaling_configuration_summary_list.into_iter();
+        let active = found.filter(|it| {
             let active = it
                 .status()
                 .is_none_or(|it| it.as_str().eq_ignore_ascii_case("active"));
             active && it.auto_scaling_configuration_name() == Some(name)
         });
-        if found.is_some() {
-            return Ok(found);
-        }
+        let number = AutoScalingConfigurationSummary::auto_scaling_configuration_revision;
+        first = first.into_iter().chain(active).min_by_key(number);
     }
-    Ok(None)
+    Ok(first)
+}
+
+/// What plans call a revision of a configuration: its name, with its number where it is none of
+/// ours.
+pub(super) fn called(name: &str, revision: Option<i32>) -> String {
+    match revision {
+        None | Some(0 | 1) => name.to_owned(),
+        Some(later) => format!("{name} (revision {later})"),
+    }
+}
+
+impl ScalingArn {
+    /// The revision: `.../NAME/REVISION/ID`.
+    pub(super) fn revision(&self) -> Option<i32> {
+        self.0.rsplit('/').nth(1)?.parse().ok()
+    }
 }
 
 /// `arn:...:autoscalingconfiguration/NAME` of `.../NAME/REVISION/ID`.
@@ -259,6 +276,17 @@ mod tests {
         assert_eq!(
             called("kaizencoach-production-api", 3),
             "kaizencoach-production-52cc2425"
+        );
+    }
+
+    #[test]
+    fn a_revision_of_another_hand_is_told_from_ours() {
+        let arn = |revision| ScalingArn(format!("arn:aws:apprunner:r:1:a/idp/{revision}/abc"));
+        assert_eq!(called("idp", arn(1).revision()), "idp");
+        assert_eq!(called("idp", arn(2).revision()), "idp (revision 2)");
+        assert_eq!(
+            called("idp", ScalingArn("arn".to_owned()).revision()),
+            "idp"
         );
     }
 

@@ -45,7 +45,7 @@ const SHORTENED: usize = 100;
 
 /// The place of an object among those of its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version {
+pub(super) struct Version {
     /// The run that says it.
     run: u64,
     /// Its place among what that run says.

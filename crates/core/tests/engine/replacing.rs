@@ -225,13 +225,7 @@ async fn one_that_another_hand_rebuilt_is_deleted_first_and_stays_while_it_is_us
     assert!(error.hint_text().is_some_and(|it| it.contains("uses it")));
     assert_eq!(tunings(&bench), [name.clone()]);
     // Nobody has it: it is made as it was, under the same name.
-    bench
-        .aws()
-        .world()
-        .services
-        .get_mut("idp")
-        .unwrap()
-        .tuning = None;
+    bench.aws().world().services.get_mut("idp").unwrap().tuning = None;
     bench.apply_well(&Wanted::first()).await;
     assert_eq!(bench.aws().world().tunings[&name].1, threads(4));
     assert_eq!(serves_with(&bench), Some(name));
@@ -282,7 +276,10 @@ impl Resource for User {
 /// Two services whose tunings have names that are cut to the same beginning.
 fn two(bench: &Bench, threads: [u32; 2]) -> (Graph, [Address; 2]) {
     let mut graph = Graph::new();
-    let bases = [("shop-production-api", threads[0]), ("shop-production-web", threads[1])];
+    let bases = [
+        ("shop-production-api", threads[0]),
+        ("shop-production-web", threads[1]),
+    ];
     let addresses = bases.map(|(base, threads)| {
         let cloud = &bench.places[0].cloud;
         let tuning = cloud.tune(&mut graph, base, self::threads(threads));
