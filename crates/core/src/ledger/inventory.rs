@@ -65,9 +65,7 @@ impl Item {
         };
         // Until it is known to have landed, what was there before may still be.
         if let Some(before) = before.filter(|_| noted.certain != Certain::Now) {
-            if noted.certain == Certain::InPart {
-                item.needs.extend(before.needs.iter().cloned());
-            }
+            item.needs.extend(before.needs.iter().cloned());
             item.tags.extend(before.tags.iter().cloned());
             let earlier = before.wrote.iter();
             let earlier = earlier.filter(|it| noted.wrote.as_ref() != Some(it));
@@ -301,6 +299,21 @@ mod tests {
         assert_eq!(note(Some(&begun), &noted("two", Certain::NotYet)), begun);
         let landed = note(Some(&begun), &noted("two", Certain::Now));
         assert_eq!(landed.wrote, [fields("two")]);
+    }
+
+    #[test]
+    fn what_it_needs_is_needed_until_it_is_known_to_need_another_one() {
+        let needs = |name: &str, certain| Noted {
+            needs: BTreeSet::from([address(name)]),
+            certain,
+            ..Noted::default()
+        };
+        let (old, new) = ("aws/r/fake.tuning/old", "aws/r/fake.tuning/new");
+        let made = note(None, &needs(old, Certain::Now));
+        let begun = note(Some(&made), &needs(new, Certain::NotYet));
+        assert_eq!(begun.needs, BTreeSet::from([address(old), address(new)]));
+        let landed = note(Some(&begun), &needs(new, Certain::Now));
+        assert_eq!(landed.needs, BTreeSet::from([address(new)]));
     }
 
     #[test]

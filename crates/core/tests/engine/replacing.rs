@@ -310,9 +310,9 @@ async fn two_that_are_cut_to_one_beginning_are_told_apart_by_what_uses_them() {
     }
 }
 
-#[test]
+#[tokio::test(start_paused = true)]
 #[should_panic(expected = "tells generations apart")]
-fn a_kind_that_leaves_a_field_out_of_its_name_cannot_be_declared() {
+async fn a_kind_that_leaves_a_field_out_of_its_name_cannot_be_declared() {
     let bench = Bench::one();
     bench.places[0].cloud.declare_unnamed(&mut Graph::new());
 }
