@@ -37,6 +37,10 @@ pub(crate) struct ScalingArn(pub(crate) String);
 /// Reference).
 pub(super) const USUAL_CONCURRENCY: u32 = 100;
 
+/// "When you use it for the first time in an AWS Region, App Runner creates revision number 1 of
+/// this name" (CreateAutoScalingConfiguration, AWS App Runner API Reference).
+pub(super) const FIRST: i32 = 1;
+
 /// How long one is tried to be made that App Runner does not answer.
 const MAKING: Duration = Duration::from_secs(2 * 60);
 
@@ -235,19 +239,20 @@ async fn first(
     Ok(first)
 }
 
-/// What plans call a revision of a configuration: its name, with its number where it is none of
-/// ours.
-pub(super) fn called(name: &str, revision: Option<i32>) -> String {
+/// What plans call a revision of a configuration: its name, with its number where it is not the
+/// first.
+pub(super) fn called(name: &str, revision: i32) -> String {
     match revision {
-        None | Some(0 | 1) => name.to_owned(),
-        Some(later) => format!("{name} (revision {later})"),
+        ..=FIRST => name.to_owned(),
+        later => format!("{name} (revision {later})"),
     }
 }
 
 impl ScalingArn {
     /// The revision: `.../NAME/REVISION/ID`.
-    pub(super) fn revision(&self) -> Option<i32> {
-        self.0.rsplit('/').nth(1)?.parse().ok()
+    pub(super) fn revision(&self) -> i32 {
+        let number = self.0.rsplit('/').nth(1);
+        number.and_then(|it| it.parse().ok()).unwrap_or(FIRST)
     }
 }
 
@@ -258,6 +263,8 @@ fn up_to_name(arn: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use deployer_core::kind::named;
+
     use super::*;
 
     #[test]

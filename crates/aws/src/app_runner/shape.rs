@@ -243,7 +243,9 @@ impl Around {
             Some(connector) => fields.set_value("egress", connector.field(|it| it.0.clone())),
             None => fields.set("egress", NO_CONNECTOR),
         }
-        let revision = self.scaling.known().and_then(|it| it.revision());
+        // One that is to be made is the first.
+        let known = self.scaling.known();
+        let revision = known.map_or(scaling::FIRST, |it| it.revision());
         fields.set("scaling", scaling::called(&self.scaling_name, revision));
     }
 

@@ -227,6 +227,7 @@ pub(super) const STILL_USED: Passing = Passing {
 #[cfg(test)]
 mod tests {
     use deployer_core::graph::Output;
+    use deployer_core::kind::named;
 
     use super::*;
 

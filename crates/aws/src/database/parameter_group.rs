@@ -184,6 +184,8 @@ async fn force(at: &At<Clients>) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use deployer_core::kind::named;
+
     use super::*;
 
     #[test]
