@@ -207,6 +207,7 @@ fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Ve
     runtime.block_on(async {
         let mut found = Vec::new();
         for target in targets(&loaded) {
+            let moved = catalogue(target.cloud).kinds.moved;
             let ledger = Ledger::new(
                 Arc::clone(&store),
                 &Key::default(),
@@ -214,7 +215,8 @@ fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Ve
                 &loaded.environment,
                 target,
                 Arc::new(SystemClock),
-            );
+            )
+            .moved(moved);
             found.extend(look(ledger, loaded.clone()).await);
         }
         found

@@ -55,7 +55,9 @@ pub async fn open(
     let environment = &loaded.environment;
     let clock = Arc::clone(&around.clock);
     let ledger = Ledger::new(store, &base, app, environment, target.clone(), clock);
-    let ledger = ledger.at(address.as_str());
+    let ledger = ledger
+        .at(address.as_str())
+        .moved(catalogue(target.cloud).kinds.moved);
     let how = around
         .ledger
         .is_none()

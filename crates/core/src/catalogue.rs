@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::address::CloudName;
+use crate::moved::Moved;
 use crate::names::Rule;
 use crate::spec::{MebiBytes, MilliCpu};
 
@@ -203,6 +204,8 @@ pub struct Kinds {
     pub leaves: fn(kind: &str) -> Option<&'static str>,
     /// The same of the thing of this name, once it was deleted with this token.
     pub left: fn(kind: &str, name: &str, token: &str) -> Option<String>,
+    /// Those that had other names in addresses when something was written of them.
+    pub moved: Moved,
 }
 
 impl Runtime {

@@ -19,6 +19,7 @@ pub mod kind;
 pub mod ledger;
 pub mod member;
 pub mod migration;
+pub mod moved;
 pub mod names;
 pub mod node;
 pub mod numbering;

@@ -52,6 +52,7 @@ pub static CATALOGUE: Catalogue = Catalogue {
         holds_data,
         leaves,
         left,
+        moved: kinds::MOVED,
     },
 };
 

@@ -133,6 +133,11 @@ fn restrict(prepared: &mut Prepared) -> Result<()> {
         .plan
         .changes
         .retain(|change| wanted.contains(&change.address));
+    // Nothing is deleted: what would take the place of another one is only made.
+    for change in &mut prepared.plan.changes {
+        change.action = change.act();
+        change.replaces.clear();
+    }
     prepared.orphans.clear();
     // What was found is not noted.
     prepared.listed.clear();

@@ -93,8 +93,10 @@ impl<'a> Thing<'a> {
         let is = |action: Action| !of.is_empty() && of.iter().all(|it| it.action == action);
         if all.is_empty() {
             Action::NoOp
-        } else if of.iter().any(|it| it.action == Action::Replace)
-            && self.kind != Some(Kind::Service)
+        } else if of.iter().any(|it| {
+            // What of a database is made first takes nothing from it.
+            it.action == Action::Replace && (self.kind.is_none() || !it.creates_first())
+        }) && self.kind != Some(Kind::Service)
         {
             Action::Replace
         } else if is(Action::Create) && is_made && self.is_whole() {

@@ -55,6 +55,7 @@ fn change(cloud: CloudName, kind: &str, name: &str, action: Action) -> Change {
         settling: None,
         drift: Vec::new(),
         needs: Vec::new(),
+        replaces: Vec::new(),
     }
 }
 

@@ -72,7 +72,7 @@ impl Board {
                 let changed: Vec<&Change> = thing.changed(target.cloud).collect();
                 let needs = changed.iter().flat_map(|it| it.needs.iter().cloned());
                 let needs: BTreeSet<Address> = needs.collect();
-                let nodes = changed.iter().map(|it| it.address.clone());
+                let nodes = changed.iter().flat_map(|it| it.addresses().cloned());
                 let nodes: BTreeSet<Address> = nodes.collect();
                 if !nodes.is_empty() {
                     let alike = |it: &&Thing<'_>| it.name == thing.name;
@@ -386,6 +386,7 @@ mod tests {
             settling: None,
             drift: Vec::new(),
             needs: Vec::new(),
+            replaces: Vec::new(),
         };
         Plan {
             app: "shop".into(),
