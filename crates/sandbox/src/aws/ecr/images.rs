@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::repositories::stored;
 use super::{Ecr, PAGES};
 use crate::aws::error::AwsError;
-use crate::aws::json::{list, need, number, seconds, text, texts};
+use crate::aws::json::{list, need, number, seconds, text};
 use crate::registry::StoredManifest;
 
 impl Ecr {
@@ -197,35 +197,6 @@ impl Ecr {
         for manifest in untagged.iter().filter(|it| !parts.contains(&it.digest)) {
             self.inner.store.delete_manifest(&stored, &manifest.digest);
         }
-    }
-
-    pub(super) fn check_layers(&self, input: &Value) -> Result<Value, AwsError> {
-        let stored = self.existing(input)?;
-        let (mut layers, mut failures) = (Vec::new(), Vec::new());
-        for digest in texts(input, "layerDigests") {
-            let hexadecimal = digest
-                .strip_prefix("sha256:")
-                .is_some_and(|hex| hex.len() == 64);
-            if !hexadecimal {
-                failures.push(json!({
-                    "layerDigest": digest,
-                    "failureCode": "InvalidLayerDigest",
-                    "failureReason": "Invalid layer digest",
-                }));
-                continue;
-            }
-            let here = self.inner.store.has_blob(&stored, &digest);
-            let path = self.inner.store.blob(&digest).filter(|_| here);
-            let size = path.and_then(|path| path.metadata().ok());
-            let mut layer = json!({"layerDigest": digest, "layerAvailability": "UNAVAILABLE"});
-            if let Some(file) = size {
-                layer["layerAvailability"] = json!("AVAILABLE");
-                layer["layerSize"] = json!(file.len());
-                layer["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+gzip");
-            }
-            layers.push(layer);
-        }
-        Ok(json!({"layers": layers, "failures": failures}))
     }
 
     pub(super) fn download_url(&self, input: &Value) -> Result<Value, AwsError> {

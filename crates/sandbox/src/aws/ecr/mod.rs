@@ -131,7 +131,6 @@ impl Ecr {
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         self.check_registry(input)?;
         match operation {
-            "BatchCheckLayerAvailability" => self.check_layers(input),
             "BatchDeleteImage" => self.delete_images(input),
             "BatchGetImage" => self.get_images(input),
             "DescribeImages" => self.describe_images(input),
