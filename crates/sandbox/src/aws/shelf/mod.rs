@@ -12,8 +12,8 @@
 //!
 //! 1. name its operations in `schemas/trim_botocore.py`, and run that;
 //! 2. give its service's state a [`Shelf`]: it is in the dump;
-//! 3. write its row, a `const` [`Kind`]: the compiler wants every field; say where each refusal is from;
-//! 4. name the row in the service's `KINDS`: its operations are answered, its tags found;
+//! 3. write its row, a `const` [`Kind`]: every field, and the source of each refusal;
+//! 4. name the row among the kinds that its service hands to [`Service::answer`], and in `tagged`;
 //! 5. have a client of the vendor's, or a test, make, read, change and delete one.
 
 pub mod subnets;
