@@ -38,7 +38,7 @@ OPERATIONS = {
         "UpdateService",
     ],
     "ecr": [
-        "BatchCheckLayerAvailability", "BatchDeleteImage", "BatchGetImage", "CreateRepository",
+        "BatchDeleteImage", "BatchGetImage", "CreateRepository",
         "DeleteRepository", "DescribeImages", "DescribeRepositories",
         "GetAuthorizationToken", "GetDownloadUrlForLayer", "ListImages",
         "ListTagsForResource", "PutImageTagMutability",

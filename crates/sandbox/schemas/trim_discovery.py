@@ -31,8 +31,8 @@ MODULES = [
     "google.logging.type.log_severity_pb2",
 ]
 
-SQL = (r"sql\.(instances\.(insert|get|list|patch|update|delete|restart|failover|listServerCas)|databases\..*|users\..*"
-       r"|operations\.(get|list)|backupRuns\..*|connect\.get|flags\.list|tiers\.list)")
+SQL = (r"sql\.(instances\.(insert|get|list|patch|update|delete|listServerCas)|databases\.(insert|get|list|delete)"
+       r"|users\.(insert|list|update|delete)|operations\.(get|list)|backupRuns\..*)")
 
 # document, protobuf package (or `crate:` and one of Google's crates), prefix of schema names, methods kept (a pattern over the method id),
 # messages that no method names but that travel as `Any`
@@ -56,7 +56,7 @@ APIS = [
      r"|packages\.tags\.(get|list|create|delete)))",
      ["OperationMetadata"]),
     ("logging.v2", "google.logging.v2", "",
-     r"logging\.(entries\.(list|write)|projects\.logs\.list)", []),
+     r"logging\.entries\.(list|write)", []),
     ("serviceusage.v1", "google.api.serviceusage.v1", "GoogleApiServiceusageV1",
      r"serviceusage\.(services\.(get|list|batchGet|enable|batchEnable|disable)|operations\.get)",
      ["OperationMetadata", "!EnableServiceResponse", "!BatchEnableServicesResponse", "!DisableServiceResponse"]),
@@ -68,7 +68,7 @@ APIS = [
      r"redis\.projects\.locations\.(instances\.(create|get|list|patch|delete|getAuthString|failover|upgrade)|operations\..*)",
      ["Instance", "OperationMetadata"]),
     ("dns.v1", "crate:google-cloud-dns-v1", "",
-     r"dns\.(changes\..*|managedZones\.(create|get|list|delete)|resourceRecordSets\..*|projects\.get)", []),
+     r"dns\.(changes\..*|managedZones\.(create|get|list|delete)|resourceRecordSets\..*)", []),
     ("storage.v1", None, "",
      r"storage\.(buckets\.(insert|get|list|patch|delete|getStorageLayout)|objects\.(insert|get|list|delete))", []),
 ]

@@ -134,3 +134,41 @@ async fn tags_are_kept_with_the_repository() {
     );
     account.close().await;
 }
+
+#[tokio::test]
+async fn exclusions_from_immutability_are_answered_and_go_with_it() {
+    let account = Account::open().await;
+    let filters = json!([{"filterType": "WILDCARD", "filter": "latest*"}]);
+    account
+        .ok(
+            "ecr:CreateRepository",
+            json!({"repositoryName": "app", "tags": [{"Key": "team", "Value": "one"}]}),
+        )
+        .await;
+    let changed = account
+        .ok(
+            "ecr:PutImageTagMutability",
+            json!({
+                "repositoryName": "app", "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
+                "imageTagMutabilityExclusionFilters": filters,
+            }),
+        )
+        .await;
+    assert_eq!(changed["imageTagMutability"], "IMMUTABLE_WITH_EXCLUSION");
+    assert_eq!(changed["imageTagMutabilityExclusionFilters"], filters);
+    assert_eq!(changed.get("repositoryArn"), None);
+    account
+        .ok(
+            "ecr:PutImageTagMutability",
+            json!({"repositoryName": "app", "imageTagMutability": "MUTABLE"}),
+        )
+        .await;
+    let described = account.ok("ecr:DescribeRepositories", json!({})).await;
+    let repository = &described["repositories"][0];
+    assert_eq!(repository["imageTagMutability"], "MUTABLE");
+    assert_eq!(repository.get("imageTagMutabilityExclusionFilters"), None);
+    let arn = json!({"resourceArn": repository["repositoryArn"]});
+    let tagged = account.ok("ecr:ListTagsForResource", arn).await;
+    assert_eq!(tagged["tags"], json!([{"Key": "team", "Value": "one"}]));
+    account.close().await;
+}

@@ -6,26 +6,26 @@
 //! RegisterScalableTarget, PutScalingPolicy, DeregisterScalableTarget, TagResource) and its user
 //! guide, "Service-linked roles for Application Auto Scaling".
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::ecs::Ecs;
 use super::error::AwsError;
-use super::json::{need, number, page, seconds, text, texts};
+use super::json::{need, number, text, texts};
+use super::pages::Pages;
+use super::shelf::{self, Asked, Going, Kind, Service, Shelf, Site, Taken, given, unused, whole};
 use super::tagging::Tagged;
+use super::tags::Tags;
 use crate::Host;
 
 const DIMENSION: &str = "ecs:service:DesiredCount";
 /// How long the role of an account is not known to everything that is to trust it, once it is made:
 /// IAM is consistent within seconds.
 const ROLE_SPREADS: Duration = Duration::from_secs(5);
-/// How many tags a target may have.
-const MOST_TAGS: usize = 50;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -42,35 +42,260 @@ struct Inner {
 #[derive(Default, Serialize)]
 struct State {
     /// By resource id.
-    targets: BTreeMap<String, Target>,
+    targets: Shelf,
+    /// By resource id and name.
+    policies: Shelf,
+    /// By resource id and name.
+    scheduled: Shelf,
     /// Since when the account has the service-linked role: the first registration makes it.
     has_role: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
-struct Target {
-    arn: String,
-    least: i64,
-    most: i64,
-    suspended: Value,
-    made: Value,
-    tags: BTreeMap<String, String>,
-    /// As described, by name.
-    policies: BTreeMap<String, Value>,
-    /// As described, by name: "Deregistering a scalable target deletes the scaling policies and the
-    /// scheduled actions that are associated with it" (DeregisterScalableTarget).
-    scheduled: BTreeMap<String, Value>,
+const SERVICE: Service = Service {
+    pages: |input, member, all| {
+        let pages = Pages {
+            members: ("MaxResults", "NextToken"),
+            size: 50,
+            wrong: || AwsError::new("InvalidNextTokenException", "The next token is not valid."),
+        };
+        pages.of(input, member, all)
+    },
+    tags: Tags {
+        service: "application-autoscaling",
+        members: ("ResourceARN", "TagKeys"),
+        is_map: true,
+        too_many: || {
+            let message = "A scalable target can have at most 50 tags.";
+            AwsError::new("TooManyTagsException", message)
+        },
+        ..Tags::LISTED
+    },
+};
+
+/// The simple kinds.
+const KINDS: [Kind<State>; 3] = [TARGET, POLICY, SCHEDULED];
+
+const TARGET: Kind<State> = Kind {
+    noun: ("ScalableTarget", "ScalableTargets"),
+    answers: ("ScalableTarget", "ScalableTargets"),
+    arn: ("scalable-target/", "ScalableTargetARN"),
+    on: (|it| &it.targets, |it| &mut it.targets),
+    named: |_, _, input| resource(input).map(str::to_owned),
+    asked: |_, _, input| match text(input, "ResourceId") {
+        None => Ok(Vec::new()),
+        Some(_) => Ok(vec![resource(input)?.to_owned()]),
+    },
+    made: made_target,
+    changes: &[],
+    free: unused,
+    going: Going::FORGOTTEN,
+    taken: Taken::Replaced,
+    absent: |_, id| no_target(id),
+    shown: whole,
+    fits: |_, it, input| is_ecs(input) && among(input, "ResourceIds", &it.value, "ResourceId"),
+    service: &SERVICE,
+};
+
+const POLICY: Kind<State> = Kind {
+    noun: ("ScalingPolicy", "ScalingPolicies"),
+    answers: ("ScalingPolicy", "ScalingPolicies"),
+    arn: ("", "PolicyARN"),
+    on: (|it| &it.policies, |it| &mut it.policies),
+    named: |_, _, input| {
+        Ok(format!(
+            "{} {}",
+            resource(input)?,
+            need(input, "PolicyName")
+        ))
+    },
+    asked: |_, _, input| match text(input, "PolicyName") {
+        None => Ok(Vec::new()),
+        Some(name) => Ok(vec![format!("{} {name}", resource(input)?)]),
+    },
+    made: made_policy,
+    changes: &[],
+    free: unused,
+    going: Going::FORGOTTEN,
+    taken: Taken::Replaced,
+    absent: |_, key| {
+        let (id, name) = key.split_once(' ').unwrap_or_default();
+        AwsError::new(
+            "ObjectNotFoundException",
+            format!(
+                "No scaling policy found for service namespace: ecs, resource ID: {id}, scalable dimension: {DIMENSION}, \
+                 policy name: {name}"
+            ),
+        )
+    },
+    shown: whole,
+    fits: |_, it, input| {
+        of_target(input, &it.value) && among(input, "PolicyNames", &it.value, "PolicyName")
+    },
+    service: &SERVICE,
+};
+
+/// None is ever deleted but with its target.
+const SCHEDULED: Kind<State> = Kind {
+    noun: ("ScheduledAction", "ScheduledActions"),
+    answers: ("ScheduledAction", "ScheduledActions"),
+    arn: ("", "ScheduledActionARN"),
+    on: (|it| &it.scheduled, |it| &mut it.scheduled),
+    named: |_, _, input| {
+        Ok(format!(
+            "{} {}",
+            resource(input)?,
+            need(input, "ScheduledActionName")
+        ))
+    },
+    asked: |_, _, _| Ok(Vec::new()),
+    made: |state, site, _, input| {
+        let (id, name) = (resource(input)?, need(input, "ScheduledActionName"));
+        let schedule = text(input, "Schedule");
+        schedule.ok_or_else(|| invalid("Schedule must be specified."))?;
+        state.targets.get(id).ok_or_else(|| no_target(id))?;
+        let mut made = owned(
+            site,
+            id,
+            &["ScheduledActionName", "Schedule", "ScalableTargetAction"],
+            input,
+        );
+        made["ScheduledActionARN"] = json!(within(
+            site,
+            "scheduledAction",
+            id,
+            ("scheduledActionName", name)
+        ));
+        Ok(made)
+    },
+    changes: &[],
+    free: unused,
+    going: Going::FORGOTTEN,
+    taken: Taken::Replaced,
+    absent: |_, id| no_target(id),
+    shown: whole,
+    fits: |_, it, input| {
+        let names = (input, "ScheduledActionNames");
+        of_target(input, &it.value) && among(names.0, names.1, &it.value, "ScheduledActionName")
+    },
+    service: &SERVICE,
+};
+
+fn made_target(state: &State, site: &Site, id: &str, input: &Value) -> Result<Value, AwsError> {
+    let known = state.targets.get(id).map(|it| &it.value);
+    let bound = |name: &str| number(input, name).or(known.and_then(|it| number(it, name)));
+    let (Some(least), Some(most)) = (bound("MinCapacity"), bound("MaxCapacity")) else {
+        return Err(invalid(
+            "Both MinCapacity and MaxCapacity must be specified when registering a scalable target.",
+        ));
+    };
+    if least < 0 || most < least {
+        return Err(invalid(
+            "Maximum capacity cannot be less than minimum capacity, which cannot be negative.",
+        ));
+    }
+    if known.is_some() && !SERVICE.tags.given(input)?.is_empty() {
+        // "To tag an existing scalable target, use the TagResource operation."
+        return Err(invalid(
+            "Tags can only be specified when a scalable target is created.",
+        ));
+    }
+    let mut made = known.cloned().unwrap_or_else(|| {
+        let mut made = owned(site, id, &[], input);
+        made["ScalableTargetARN"] = json!(site.arn(&format!(
+            "scalable-target/0ec5{}",
+            super::json::random_hex(32)
+        )));
+        made["RoleARN"] = json!(format!(
+            "arn:aws:iam::{}:role/aws-service-role/ecs.application-autoscaling.amazonaws.com/\
+             AWSServiceRoleForApplicationAutoScaling_ECSService",
+            site.host.account
+        ));
+        made["SuspendedState"] = json!({
+            "DynamicScalingInSuspended": false,
+            "DynamicScalingOutSuspended": false,
+            "ScheduledScalingSuspended": false,
+        });
+        made
+    });
+    (made["MinCapacity"], made["MaxCapacity"]) = (json!(least), json!(most));
+    if let Some(suspended) = input.get("SuspendedState").filter(|it| it.is_object()) {
+        made["SuspendedState"] = suspended.clone();
+    }
+    Ok(made)
+}
+
+fn made_policy(state: &State, site: &Site, key: &str, input: &Value) -> Result<Value, AwsError> {
+    let (id, name) = (resource(input)?, need(input, "PolicyName"));
+    let clock = &site.host.clock;
+    let spreads = clock.in_cloud_time(ROLE_SPREADS);
+    if state
+        .has_role
+        .is_some_and(|made| clock.since(made) < spreads)
+    {
+        return Err(no_access());
+    }
+    state.targets.get(id).ok_or_else(|| no_target(id))?;
+    let had = state.policies.get(key).map(|it| &it.value);
+    let kind = text(input, "PolicyType").or(had.and_then(|had| text(had, "PolicyType")));
+    if kind != Some("TargetTrackingScaling") {
+        return Err(super::ecs::unsupported(
+            "scaling policies besides target tracking",
+        ));
+    }
+    const TRACKING: &str = "TargetTrackingScalingPolicyConfiguration";
+    let tracking = input.get(TRACKING).filter(|it| it.is_object());
+    check_tracking(tracking.ok_or_else(|| invalid(format!("{TRACKING} must be specified.")))?)?;
+    let alarms = ["AlarmHigh", "AlarmLow"].map(|side| {
+        let alarm = format!("TargetTracking-{id}-{side}-{}", uuid::Uuid::new_v4());
+        let (region, account) = (&site.host.region, &site.host.account);
+        let arn = format!("arn:aws:cloudwatch:{region}:{account}:alarm:{alarm}");
+        json!({"AlarmName": alarm, "AlarmARN": arn})
+    });
+    let mut made = owned(site, id, &["PolicyName", TRACKING], input);
+    made["PolicyType"] = json!("TargetTrackingScaling");
+    made["Alarms"] = json!(alarms);
+    made["PolicyARN"] = match had {
+        Some(had) => had["PolicyARN"].clone(),
+        None => json!(within(site, "scalingPolicy", id, ("policyName", name))),
+    };
+    Ok(made)
+}
+
+/// What everything of a target says, with these members of a request.
+fn owned(site: &Site, id: &str, members: &[&str], input: &Value) -> Value {
+    let mut made = given(input, members);
+    made["ServiceNamespace"] = json!("ecs");
+    made["ResourceId"] = json!(id);
+    made["ScalableDimension"] = json!(DIMENSION);
+    made["CreationTime"] = site.now();
+    made
+}
+
+/// The ARN of something of a target.
+fn within(site: &Site, kind: &str, id: &str, (member, name): (&str, &str)) -> String {
+    let (region, account) = (&site.host.region, &site.host.account);
+    let unique = uuid::Uuid::new_v4();
+    format!(
+        "arn:aws:autoscaling:{region}:{account}:{kind}:{unique}:resource/ecs/{id}:{member}/{name}"
+    )
+}
+
+/// Whether a request that lists these names wants the one that a thing has, or lists none.
+fn among(input: &Value, list: &str, value: &Value, member: &str) -> bool {
+    let names = texts(input, list);
+    names.is_empty() || names.iter().any(|it| it == need(value, member))
+}
+
+/// Whether a request wants what is of a thing's target.
+fn of_target(input: &Value, value: &Value) -> bool {
+    let of = text(input, "ResourceId");
+    is_ecs(input) && of.is_none_or(|of| of == need(value, "ResourceId"))
 }
 
 impl AutoScaling {
     /// Every scalable target with its tags.
     pub fn tagged(&self) -> Vec<Tagged> {
-        let state = self.lock();
-        let all = state.targets.values().map(|it| Tagged {
-            arn: it.arn.clone(),
-            tags: it.tags.clone().into_iter().collect(),
-        });
-        all.collect()
+        TARGET.tagged(&self.lock())
     }
 
     /// Nothing is registered.
@@ -97,315 +322,75 @@ impl AutoScaling {
     /// Carries out an operation that the schema has let through.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
-            "DeleteScalingPolicy" => self.delete_policy(input),
             "DeregisterScalableTarget" => self.deregister(input),
-            "DescribeScalableTargets" => self.describe_targets(input),
-            "DescribeScalingPolicies" => self.describe_policies(input),
-            "DescribeScheduledActions" => self.describe_scheduled(input),
-            "ListTagsForResource" => self.list_tags(input),
-            "PutScheduledAction" => self.put_scheduled(input),
-            "PutScalingPolicy" => self.put_policy(input),
             "RegisterScalableTarget" => self.register(input),
-            "TagResource" => self.tag(input),
-            "UntagResource" => self.untag(input),
-            other => Err(AwsError::new("UnknownOperationException", other)),
+            other => self.shelved(&mut self.lock(), other, input),
         }
     }
 
+    fn shelved(
+        &self,
+        state: &mut State,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, AwsError> {
+        let site = &Site::of(&self.inner.host, "application-autoscaling");
+        let asked = Asked {
+            site,
+            operation,
+            input,
+        };
+        SERVICE.answer(&KINDS, state, &asked, |state, arn| {
+            let found = shelf::tags_at(&KINDS, state, site, arn).and_then(Result::ok);
+            found.ok_or_else(|| {
+                let message = format!("The resource {arn} does not exist.");
+                AwsError::new("ResourceNotFoundException", message)
+            })
+        })
+    }
+
+    /// Puts the count of the service within the range, too.
     fn register(&self, input: &Value) -> Result<Value, AwsError> {
         let id = resource(input)?;
         let (cluster, service) = service_of(id)?;
         let count = self.inner.ecs.desired_count(cluster, service);
         let count = count.ok_or_else(|| invalid(format!("ECS service doesn't exist: {id}")))?;
         let mut state = self.lock();
-        let known = state.targets.get(id);
-        let bound = |name: &str, had: Option<i64>| number(input, name).or(had);
-        let least = bound("MinCapacity", known.map(|it| it.least));
-        let most = bound("MaxCapacity", known.map(|it| it.most));
-        let (Some(least), Some(most)) = (least, most) else {
-            return Err(invalid(
-                "Both MinCapacity and MaxCapacity must be specified when registering a scalable target.",
-            ));
-        };
-        if least < 0 || most < least {
-            return Err(invalid(
-                "Maximum capacity cannot be less than minimum capacity, which cannot be negative.",
-            ));
-        }
-        let tags = tags_of(input);
-        if known.is_some() && !tags.is_empty() {
-            // "To tag an existing scalable target, use the TagResource operation."
-            return Err(invalid(
-                "Tags can only be specified when a scalable target is created.",
-            ));
-        }
-        let (now, account, region) = (
-            seconds(self.inner.host.clock.now()),
-            &self.inner.host.account,
-            &self.inner.host.region,
-        );
-        let target = state
-            .targets
-            .entry(id.to_owned())
-            .or_insert_with(|| Target {
-                arn: format!(
-                    "arn:aws:application-autoscaling:{region}:{account}:scalable-target/0ec5{}",
-                    super::json::random_hex(32)
-                ),
-                least,
-                most,
-                suspended: json!({
-                    "DynamicScalingInSuspended": false,
-                    "DynamicScalingOutSuspended": false,
-                    "ScheduledScalingSuspended": false,
-                }),
-                made: now,
-                tags,
-                policies: BTreeMap::new(),
-                scheduled: BTreeMap::new(),
-            });
-        (target.least, target.most) = (least, most);
-        if let Some(suspended) = input.get("SuspendedState").filter(|it| it.is_object()) {
-            target.suspended = suspended.clone();
-        }
-        let arn = target.arn.clone();
+        let answer = self.shelved(&mut state, "RegisterScalableTarget", input)?;
         state.has_role.get_or_insert(self.inner.host.clock.now());
+        let bound = |name| number(&state.targets[id].value, name).unwrap_or_default();
+        let (least, most) = (bound("MinCapacity"), bound("MaxCapacity"));
         drop(state);
         let inside = i64::try_from(count).unwrap_or(i64::MAX).clamp(least, most);
         let inside = usize::try_from(inside).unwrap_or_default();
         if inside != count {
             self.inner.ecs.scale(cluster, service, inside);
         }
-        Ok(json!({"ScalableTargetARN": arn}))
+        Ok(answer)
     }
 
+    /// "Deregistering a scalable target deletes the scaling policies and the scheduled actions that
+    /// are associated with it" (DeregisterScalableTarget).
     fn deregister(&self, input: &Value) -> Result<Value, AwsError> {
-        let id = resource(input)?;
-        match self.lock().targets.remove(id) {
-            Some(_) => Ok(json!({})),
-            None => Err(no_target(id)),
-        }
-    }
-
-    fn describe_targets(&self, input: &Value) -> Result<Value, AwsError> {
-        let wanted = texts(input, "ResourceIds");
-        let role = format!(
-            "arn:aws:iam::{}:role/aws-service-role/ecs.application-autoscaling.amazonaws.com/\
-             AWSServiceRoleForApplicationAutoScaling_ECSService",
-            self.inner.host.account
-        );
-        let state = self.lock();
-        let found = state
-            .targets
-            .iter()
-            .filter(|(id, _)| wanted.is_empty() || wanted.contains(id))
-            .filter(|_| is_ecs(input))
-            .map(|(id, target)| {
-                json!({
-                    "ServiceNamespace": "ecs",
-                    "ResourceId": id,
-                    "ScalableDimension": DIMENSION,
-                    "MinCapacity": target.least,
-                    "MaxCapacity": target.most,
-                    "RoleARN": role,
-                    "CreationTime": target.made,
-                    "SuspendedState": target.suspended,
-                    "ScalableTargetARN": target.arn,
-                })
-            });
-        paged(input, "ScalableTargets", found.collect())
-    }
-
-    fn put_policy(&self, input: &Value) -> Result<Value, AwsError> {
-        let id = resource(input)?;
-        let name = need(input, "PolicyName");
-        let region = self.inner.host.region.clone();
-        let (account, now) = (
-            self.inner.host.account.clone(),
-            seconds(self.inner.host.clock.now()),
-        );
-        let clock = &self.inner.host.clock;
-        let spreads = clock.in_cloud_time(ROLE_SPREADS);
         let mut state = self.lock();
-        let young = |made: Timestamp| clock.since(made) < spreads;
-        if state.has_role.is_some_and(young) {
-            return Err(no_access());
-        }
-        let target = state.targets.get_mut(id).ok_or_else(|| no_target(id))?;
-        let had = target.policies.get(name);
-        let kind = text(input, "PolicyType").or(had.and_then(|had| text(had, "PolicyType")));
-        if kind != Some("TargetTrackingScaling") {
-            return Err(super::ecs::unsupported(
-                "scaling policies besides target tracking",
-            ));
-        }
-        let tracking = input
-            .get("TargetTrackingScalingPolicyConfiguration")
-            .filter(|it| it.is_object())
-            .ok_or_else(|| {
-                invalid("TargetTrackingScalingPolicyConfiguration must be specified.")
-            })?;
-        check_tracking(tracking)?;
-        let arn = had
-            .and_then(|had| text(had, "PolicyARN"))
-            .map_or_else(
-                || {
-                    format!(
-                        "arn:aws:autoscaling:{region}:{account}:scalingPolicy:{}:resource/ecs/{id}:policyName/{name}",
-                        uuid::Uuid::new_v4()
-                    )
-                },
-                str::to_owned,
-            );
-        let alarms: Vec<Value> = ["AlarmHigh", "AlarmLow"]
-            .into_iter()
-            .map(|side| {
-                let alarm = format!("TargetTracking-{id}-{side}-{}", uuid::Uuid::new_v4());
-                let arn = format!("arn:aws:cloudwatch:{region}:{account}:alarm:{alarm}");
-                json!({"AlarmName": alarm, "AlarmARN": arn})
-            })
-            .collect();
-        let policy = json!({
-            "PolicyARN": arn,
-            "PolicyName": name,
-            "ServiceNamespace": "ecs",
-            "ResourceId": id,
-            "ScalableDimension": DIMENSION,
-            "PolicyType": "TargetTrackingScaling",
-            "TargetTrackingScalingPolicyConfiguration": tracking,
-            "Alarms": alarms,
-            "CreationTime": now,
-        });
-        target.policies.insert(name.to_owned(), policy);
-        Ok(json!({"PolicyARN": arn, "Alarms": alarms}))
-    }
-
-    fn delete_policy(&self, input: &Value) -> Result<Value, AwsError> {
-        let (id, name) = (resource(input)?, need(input, "PolicyName"));
-        let mut state = self.lock();
-        let target = state.targets.get_mut(id);
-        let removed = target.and_then(|target| target.policies.remove(name));
-        match removed {
-            Some(_) => Ok(json!({})),
-            None => Err(AwsError::new(
-                "ObjectNotFoundException",
-                format!(
-                    "No scaling policy found for service namespace: ecs, resource ID: {id}, scalable dimension: \
-                     {DIMENSION}, policy name: {name}"
-                ),
-            )),
-        }
-    }
-
-    fn describe_policies(&self, input: &Value) -> Result<Value, AwsError> {
-        let names = texts(input, "PolicyNames");
-        let of = text(input, "ResourceId");
-        let state = self.lock();
-        let found = state
-            .targets
-            .iter()
-            .filter(|(id, _)| of.is_none_or(|of| of == id.as_str()))
-            .filter(|_| is_ecs(input))
-            .flat_map(|(_, target)| &target.policies)
-            .filter(|(name, _)| names.is_empty() || names.contains(name))
-            .map(|(_, policy)| policy.clone());
-        paged(input, "ScalingPolicies", found.collect())
-    }
-
-    fn put_scheduled(&self, input: &Value) -> Result<Value, AwsError> {
-        let id = resource(input)?;
-        let name = need(input, "ScheduledActionName");
-        let schedule =
-            text(input, "Schedule").ok_or_else(|| invalid("Schedule must be specified."))?;
-        let (account, region) = (&self.inner.host.account, &self.inner.host.region);
-        let mut action = json!({
-            "ScheduledActionName": name,
-            "ScheduledActionARN": format!(
-                "arn:aws:autoscaling:{region}:{account}:scheduledAction:{}:resource/ecs/{id}:scheduledActionName/{name}",
-                uuid::Uuid::new_v4()
-            ),
-            "ServiceNamespace": "ecs",
-            "ResourceId": id,
-            "ScalableDimension": DIMENSION,
-            "Schedule": schedule,
-            "CreationTime": seconds(self.inner.host.clock.now()),
-        });
-        if let Some(goal) = input.get("ScalableTargetAction") {
-            action["ScalableTargetAction"] = goal.clone();
-        }
-        let mut state = self.lock();
-        let target = state.targets.get_mut(id).ok_or_else(|| no_target(id))?;
-        target.scheduled.insert(name.to_owned(), action);
-        Ok(json!({}))
-    }
-
-    fn describe_scheduled(&self, input: &Value) -> Result<Value, AwsError> {
-        let names = texts(input, "ScheduledActionNames");
-        let of = text(input, "ResourceId");
-        let state = self.lock();
-        let found = state
-            .targets
-            .iter()
-            .filter(|(id, _)| of.is_none_or(|of| of == id.as_str()))
-            .filter(|_| is_ecs(input))
-            .flat_map(|(_, target)| &target.scheduled)
-            .filter(|(name, _)| names.is_empty() || names.contains(name))
-            .map(|(_, action)| action.clone());
-        paged(input, "ScheduledActions", found.collect())
-    }
-
-    fn list_tags(&self, input: &Value) -> Result<Value, AwsError> {
-        self.with_tags(input, |tags| Ok(json!({"Tags": tags})))
-    }
-
-    fn tag(&self, input: &Value) -> Result<Value, AwsError> {
-        let added = tags_of(input);
-        self.with_tags(input, |tags| {
-            let mut all = tags.clone();
-            all.extend(added);
-            if all.len() > MOST_TAGS {
-                return Err(AwsError::new(
-                    "TooManyTagsException",
-                    format!("A scalable target can have at most {MOST_TAGS} tags."),
-                ));
-            }
-            *tags = all;
-            Ok(json!({}))
-        })
-    }
-
-    fn untag(&self, input: &Value) -> Result<Value, AwsError> {
-        let keys = texts(input, "TagKeys");
-        self.with_tags(input, |tags| {
-            tags.retain(|key, _| !keys.contains(key));
-            Ok(json!({}))
-        })
-    }
-
-    fn with_tags(
-        &self,
-        input: &Value,
-        change: impl FnOnce(&mut BTreeMap<String, String>) -> Result<Value, AwsError>,
-    ) -> Result<Value, AwsError> {
-        let arn = need(input, "ResourceARN");
-        let mut state = self.lock();
-        let mut targets = state.targets.values_mut();
-        match targets.find(|target| target.arn == arn) {
-            Some(target) => change(&mut target.tags),
-            None => Err(AwsError::new(
-                "ResourceNotFoundException",
-                format!("The resource {arn} does not exist."),
-            )),
-        }
+        let answer = self.shelved(&mut state, "DeregisterScalableTarget", input)?;
+        let stays =
+            |_: &String, it: &mut shelf::Thing| it.value["ResourceId"] != input["ResourceId"];
+        state.policies.retain(stays);
+        state.scheduled.retain(stays);
+        Ok(answer)
     }
 
     /// Every target with its range, policies and tags, for `sandbox status`.
     pub fn status(&self) -> Value {
         let state = self.lock();
         let targets = state.targets.iter().map(|(id, target)| {
+            let policies = state.policies.values().map(|it| &it.value);
+            let policies = policies.filter(|it| need(it, "ResourceId") == id);
             json!({
-                "resource": id, "min": target.least, "max": target.most,
-                "policies": target.policies.keys().collect::<Vec<_>>(), "tags": target.tags,
+                "resource": id, "min": target.value["MinCapacity"], "max": target.value["MaxCapacity"],
+                "policies": policies.map(|it| &it["PolicyName"]).collect::<Vec<_>>(),
+                "tags": SERVICE.tags.told(&target.tags),
             })
         });
         targets.collect()
@@ -499,22 +484,4 @@ fn check_tracking(tracking: &Value) -> Result<(), AwsError> {
         )),
         _ => Ok(()),
     }
-}
-
-fn tags_of(input: &Value) -> BTreeMap<String, String> {
-    let tags = input.get("Tags").and_then(Value::as_object);
-    let tags = tags.into_iter().flat_map(Map::iter);
-    tags.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-        .collect()
-}
-
-fn paged(input: &Value, member: &str, found: Vec<Value>) -> Result<Value, AwsError> {
-    let size = number(input, "MaxResults").and_then(|size| usize::try_from(size).ok());
-    let (found, next) = page(found, text(input, "NextToken"), size.unwrap_or(50))
-        .map_err(|()| AwsError::new("InvalidNextTokenException", "The next token is not valid."))?;
-    let mut out = json!({member: found});
-    if let Some(next) = next {
-        out["NextToken"] = json!(next);
-    }
-    Ok(out)
 }

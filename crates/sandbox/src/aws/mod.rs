@@ -14,6 +14,7 @@ mod forward;
 mod gateway;
 mod json;
 mod logs;
+mod pages;
 mod parameter;
 mod policy;
 mod query;
@@ -27,6 +28,7 @@ mod shelf;
 mod sigv4;
 mod sts;
 mod tagging;
+mod tags;
 
 use std::sync::{Arc, LazyLock, Mutex};
 

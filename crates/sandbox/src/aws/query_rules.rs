@@ -3,15 +3,11 @@
 use serde_json::{Value, json};
 
 use super::error::AwsError;
-use super::json::{list, need, number, text};
+use super::json::{need, number, text};
 
-/// How many tags a resource may have.
-pub const MAX_TAGS: usize = 50;
-
-/// The tags of a request, refused where the vendor refuses them.
-pub fn tags_of(input: &Value) -> Result<Vec<Value>, AwsError> {
-    let tags = list(input, "Tags").to_vec();
-    for tag in &tags {
+/// Refuses the tags of a request that the vendor refuses.
+pub fn check_tags(tags: &[Value]) -> Result<(), AwsError> {
+    for tag in tags {
         let key = need(tag, "Key");
         if key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:") {
             return Err(invalid_value(format!("The tag key '{key}' is not valid.")));
@@ -22,12 +18,19 @@ pub fn tags_of(input: &Value) -> Result<Vec<Value>, AwsError> {
             )));
         }
     }
-    if tags.len() > MAX_TAGS {
-        return Err(invalid_value(format!(
-            "A resource can have at most {MAX_TAGS} tags."
-        )));
+    match tags.len() > 50 {
+        true => Err(invalid_value(TOO_MANY_TAGS)),
+        false => Ok(()),
     }
-    Ok(tags)
+}
+
+/// A resource with more than fifty.
+pub const TOO_MANY_TAGS: &str = "A resource can have at most 50 tags.";
+
+/// The name that a request gives in a member, as it is kept; none: all.
+pub fn named(input: &Value, member: &str) -> Vec<String> {
+    let name = text(input, member).map(str::to_lowercase);
+    name.into_iter().collect()
 }
 
 /// One page of `all` under `name`, by `MaxRecords` and `Marker`.

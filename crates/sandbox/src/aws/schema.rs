@@ -204,6 +204,15 @@ impl Model {
         self.shape(self.operations.get(operation)?.output.as_deref()?)
     }
 
+    /// Those members of an answer that the operation's output has.
+    pub fn cut(&self, operation: &str, mut answer: Value) -> Value {
+        let output = self.output(operation);
+        if let Some(members) = answer.as_object_mut() {
+            members.retain(|name, _| output.is_some_and(|it| it.members.contains_key(name)));
+        }
+        answer
+    }
+
     /// The element that the query protocol puts around an answer.
     pub fn wrapper(&self, operation: &str) -> Option<&str> {
         self.operations.get(operation)?.wrapper.as_deref()

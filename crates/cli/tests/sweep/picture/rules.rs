@@ -22,7 +22,7 @@ const HISTORY: [&str; 23] = [
     "aws/ecs/services/*/request",
     "aws/ecs/services/*/revisions",
     "aws/ecs/services/*/rollouts",
-    "aws/logs/groups/*/streams",
+    "aws/logs/groups/*/kept",
     // What its versions are known by.
     "aws/secretsmanager/secrets/*/versions/*/stages",
     "gcp/dns/zones/*/changes",

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::services::{alive, in_state};
 use super::state::State;
-use super::{AppRunner, invalid, listed};
+use super::{AppRunner, PAGES, invalid};
 use crate::aws::error::AwsError;
 use crate::aws::json::{flag, need, random_hex};
 
@@ -255,7 +255,7 @@ impl AppRunner {
         let arn = need(input, "ServiceArn");
         let service = alive(&state, arn)?;
         let own = state.domains.iter().filter(|it| it.service == arn);
-        let mut out = listed(input, "CustomDomains", own.map(Domain::shown).collect())?;
+        let mut out = PAGES.of(input, "CustomDomains", own.map(Domain::shown).collect())?;
         out["DNSTarget"] = json!(service.domain);
         out["ServiceArn"] = json!(arn);
         // Nothing here is reached through a VPC ingress connection.

@@ -13,7 +13,7 @@ use super::deploy::Failure;
 use super::instances::Check;
 use super::state::{Config, State};
 use crate::aws::ecr::stored_image;
-use crate::aws::json::{need, text};
+use crate::aws::json::{need, number, text};
 use crate::runner::{ContainerSpec, LogSink, Purpose};
 
 /// How much later than it is printed a line can be read: "For some reason there is a significant
@@ -63,9 +63,10 @@ impl AppRunner {
         let (config, least) = {
             let state = self.lock();
             let service = state.service(arn).ok_or(Failure::Gone)?;
-            let mut scalings = state.scaling.iter();
-            let scaling = scalings.find(|it| it.arn == service.config.scaling);
-            let least = scaling.map_or(1, |it| it.least);
+            let scaling = state.scaling.get(&service.config.scaling);
+            let least = scaling
+                .and_then(|it| number(&it.value, "MinSize"))
+                .unwrap_or(1);
             (service.config.clone(), usize::try_from(least).unwrap_or(1))
         };
         let image = &config.members["SourceConfiguration"]["ImageRepository"];

@@ -16,17 +16,19 @@ mod rules;
 mod scaling;
 mod services;
 mod state;
-mod tags;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
 use super::error::AwsError;
-use super::json::{number, page, text};
 use super::logs::Logs;
+use super::pages::Pages;
 use super::route53::Route53;
 use super::secrets::Secrets;
+use super::shelf::{self, Asked, Found, Kind, Service, Site};
+use super::tagging::Tagged;
+use super::tags::Tags;
 use crate::Host;
 use state::State;
 
@@ -77,6 +79,17 @@ impl AppRunner {
         shown.collect()
     }
 
+    /// Everything that has tags, or had: what is deleted too. "The GetResources ... operations
+    /// support all resource types" (Resource Groups Tagging API Reference, "Services that support
+    /// the Resource Groups Tagging API").
+    pub fn tagged(&self) -> Vec<Tagged> {
+        let state = self.lock();
+        let services = state.services.iter();
+        let services = services.map(|it| SERVICE.tags.tagged(&it.arn, &it.tags));
+        let kinds = KINDS.iter().flat_map(|kind| kind.tagged(&state));
+        services.chain(kinds).collect()
+    }
+
     /// Everything that there is, as data.
     pub(crate) fn dump(&self) -> Value {
         crate::dump::of(&*self.lock())
@@ -86,30 +99,30 @@ impl AppRunner {
     pub async fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "AssociateCustomDomain" => self.associate_domain(input),
-            "CreateAutoScalingConfiguration" => self.create_scaling(input),
             "CreateService" => self.create_service(input).await,
-            "CreateVpcConnector" => self.create_connector(input),
             "DeleteAutoScalingConfiguration" => self.delete_scaling(input),
             "DeleteService" => self.delete_service(input),
-            "DeleteVpcConnector" => self.delete_connector(input),
-            "DescribeAutoScalingConfiguration" => self.describe_scaling(input),
             "DescribeCustomDomains" => self.describe_domains(input),
             "DescribeService" => self.describe_service(input),
-            "DescribeVpcConnector" => self.describe_connector(input),
             "DisassociateCustomDomain" => self.disassociate_domain(input),
-            "ListAutoScalingConfigurations" => self.list_scaling(input),
             "ListOperations" => self.list_operations(input),
             "ListServices" => self.list_services(input),
-            "ListTagsForResource" => self.list_tags(input),
-            "ListVpcConnectors" => self.list_connectors(input),
             "PauseService" => self.pause_service(input),
             "ResumeService" => self.resume_service(input),
             "StartDeployment" => self.start_deployment(input),
-            "TagResource" => self.tag(input),
-            "UntagResource" => self.untag(input),
             "UpdateDefaultAutoScalingConfiguration" => self.set_default_scaling(input),
             "UpdateService" => self.update_service(input),
-            other => Err(AwsError::new("UnknownOperationException", other)),
+            operation => {
+                let site = &self.site();
+                let asked = Asked {
+                    site,
+                    operation,
+                    input,
+                };
+                SERVICE.answer(&KINDS, &mut self.lock(), &asked, |state, arn| {
+                    tags_at(state, site, arn)
+                })
+            }
         }
     }
 
@@ -139,6 +152,10 @@ impl AppRunner {
         format!("arn:aws:apprunner:{region}:{account}:{resource}")
     }
 
+    fn site(&self) -> Site {
+        Site::of(&self.inner.host, "apprunner")
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.inner
             .state
@@ -151,18 +168,37 @@ impl AppRunner {
     }
 }
 
-/// A page of a listing. "If you don't specify MaxResults, the request retrieves all available
-/// results in a single response" (API Reference, of every listing).
-fn listed(input: &Value, member: &str, all: Vec<Value>) -> Result<Value, AwsError> {
-    let size = number(input, "MaxResults").and_then(|size| usize::try_from(size).ok());
-    let bad = |()| invalid("The NextToken you specified isn't valid.");
-    let size = size.unwrap_or(usize::MAX);
-    let (shown, next) = page(all, text(input, "NextToken"), size).map_err(bad)?;
-    let mut out = json!({ member: shown });
-    if let Some(next) = next {
-        out["NextToken"] = json!(next);
+/// "If you don't specify MaxResults, the request retrieves all available results in a single
+/// response" (API Reference, of every listing).
+const PAGES: Pages = Pages {
+    members: ("MaxResults", "NextToken"),
+    size: usize::MAX,
+    wrong: || invalid("The NextToken you specified isn't valid."),
+};
+
+const SERVICE: Service = Service {
+    pages: |input, member, all| PAGES.of(input, member, all),
+    tags: Tags {
+        service: "apprunner",
+        too_many: || invalid("A resource can have at most 50 tags."),
+        ..Tags::LISTED
+    },
+};
+
+/// The simple kinds.
+const KINDS: [Kind<State>; 2] = [connectors::CONNECTOR, scaling::SCALING];
+
+/// The tags of whatever is not deleted.
+fn tags_at<'a>(state: &'a mut State, site: &Site, arn: &str) -> Found<'a> {
+    if let Some(at) = state
+        .services
+        .iter()
+        .position(|it| it.arn == arn && it.deleted.is_none())
+    {
+        return Ok(&mut state.services[at].tags);
     }
-    Ok(out)
+    let found = shelf::tags_at(&KINDS, state, site, arn).and_then(Result::ok);
+    found.ok_or_else(|| not_found(arn))
 }
 
 /// An error of the kind that App Runner uses for wrong requests.

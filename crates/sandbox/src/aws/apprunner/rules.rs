@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::state::{Config, State};
-use super::{connectors, invalid, not_found, scaling};
+use super::{invalid, not_found, scaling};
 use crate::aws::ecs::unsupported;
 use crate::aws::error::AwsError;
 use crate::aws::json::{flag, need, text};
+use crate::aws::shelf::live;
 
 /// The members that UpdateService changes one by one: what is not given stays. That an instance
 /// role which is not given is not unset: provider, `service_test.go`; that it is the same one level
@@ -28,7 +29,7 @@ const SIZES: [(&str, &[&str]); 5] = [
 
 /// What a new service is like.
 pub fn created(state: &State, account: &str, input: &Value) -> Result<Config, AwsError> {
-    let default = scaling::default(state).map(|it| it.arn.clone());
+    let default = scaling::default(state).map(str::to_owned);
     // As the API Reference lists them. The provider's `service_test.go` notes that those of health
     // checks and sizes "differ in the API documentation and API itself", but not how.
     let defaults = json!({
@@ -85,10 +86,10 @@ pub fn changed(
     }
     if let Some(arn) = text(input, "AutoScalingConfigurationArn") {
         let found = scaling::find(state, arn)?;
-        if found.deleted.is_some() {
+        if found["Status"] == "inactive" {
             return Err(not_found(arn));
         }
-        config.scaling = found.arn.clone();
+        config.scaling = need(found, scaling::ARN).to_owned();
     }
     size(&mut config.members)?;
     check_network(state, &config.members)?;
@@ -193,7 +194,9 @@ fn check_network(state: &State, members: &Map<String, Value>) -> Result<(), AwsE
     match (need(egress, "EgressType"), arn) {
         // "Only valid when EgressType = VPC" (`EgressConfiguration.VpcConnectorArn`).
         ("VPC", None) => Err(invalid("A VPC connector is required for EgressType VPC.")),
-        ("VPC", Some(arn)) if connectors::active(state).any(|it| it.arn == arn) => Ok(()),
+        ("VPC", Some(arn)) if live(&state.connectors).any(|it| it["VpcConnectorArn"] == arn) => {
+            Ok(())
+        }
         ("VPC", Some(arn)) => Err(invalid(format!(
             "The VPC connector ARN you specified isn't valid. ARN: '{arn}'"
         ))),

@@ -1,11 +1,12 @@
 //! Auto scaling configurations and their revisions.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::state::{Scaling, State};
-use super::{AppRunner, invalid, listed, not_found, too_many};
+use super::state::State;
+use super::{AppRunner, SERVICE, invalid, not_found, too_many};
 use crate::aws::error::AwsError;
-use crate::aws::json::{flag, list, need, number, random_hex, seconds, text};
+use crate::aws::json::{copy, flag, need, number, random_hex, text};
+use crate::aws::shelf::{Going, Kind, Site, Taken, live, unused};
 
 /// What every account has from the start (provider, `service_test.go`: `DefaultConfiguration/1/`).
 const DEFAULT: &str = "DefaultConfiguration";
@@ -14,41 +15,42 @@ const DEFAULT: &str = "DefaultConfiguration";
 const MOST_NAMES: usize = 10;
 const MOST_REVISIONS: usize = 5;
 
-impl AppRunner {
-    pub(super) fn add_default_scaling(&self) {
-        let id = format!("{:032}", 1);
-        let resource = format!("autoscalingconfiguration/{DEFAULT}/1/{id}");
-        let scaling = Scaling {
-            arn: self.arn(&resource),
-            name: DEFAULT.to_owned(),
-            revision: 1,
-            concurrency: 100,
-            least: 1,
-            most: 25,
-            is_default: true,
-            created: self.now(),
-            deleted: None,
-            tags: Vec::new(),
-        };
-        self.lock().scaling.push(scaling);
-    }
+const NAME: &str = "AutoScalingConfigurationName";
+const REVISION: &str = "AutoScalingConfigurationRevision";
+pub const ARN: &str = "AutoScalingConfigurationArn";
 
-    pub(super) fn create_scaling(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "AutoScalingConfigurationName");
-        let least = number(input, "MinSize").unwrap_or(1);
-        let most = number(input, "MaxSize").unwrap_or(25);
+/// By ARN.
+pub(super) const SCALING: Kind<State> = Kind {
+    noun: ("AutoScalingConfiguration", "AutoScalingConfigurations"),
+    answers: (
+        "AutoScalingConfiguration",
+        "AutoScalingConfigurationSummaryList",
+    ),
+    arn: ("autoscalingconfiguration/", ARN),
+    on: (|it| &it.scaling, |it| &mut it.scaling),
+    named: |state, site, input| {
+        let name = need(input, NAME);
+        let revision = last(state, name) + 1;
+        let resource = format!(
+            "autoscalingconfiguration/{name}/{revision}/{}",
+            random_hex(32)
+        );
+        Ok(site.arn(&resource))
+    },
+    asked: |state, _, input| match text(input, ARN) {
+        None => Ok(Vec::new()),
+        Some(arn) => Ok(vec![need(find(state, arn)?, ARN).to_owned()]),
+    },
+    made: |state, site, arn, input| {
+        let (name, size) = (need(input, NAME), |member, usual| {
+            number(input, member).unwrap_or(usual)
+        });
+        let (least, most) = (size("MinSize", 1), size("MaxSize", 25));
         if least > most {
             return Err(invalid("MinSize can't be larger than MaxSize."));
         }
-        let mut state = self.lock();
-        let own = active(&state).filter(|it| it.name == name);
-        // "It's unique among all the active configurations": a name of which all is deleted begins
-        // at 1 again (provider, `auto_scaling_configuration_version_test.go`).
-        let (count, last) = own.fold((0, 0), |(count, last), it| {
-            (count + 1, it.revision.max(last))
-        });
-        let mut names: Vec<&str> = active(&state).map(|it| it.name.as_str()).collect();
-        names.sort_unstable();
+        let mut names: Vec<&str> = live(&state.scaling).map(|it| need(it, NAME)).collect();
+        let count = names.iter().filter(|it| **it == name).count();
         names.dedup();
         if count >= MOST_REVISIONS {
             return Err(too_many("revisions of an auto scaling configuration"));
@@ -56,63 +58,77 @@ impl AppRunner {
         if count == 0 && names.len() >= MOST_NAMES {
             return Err(too_many("auto scaling configuration names"));
         }
-        let revision = last + 1;
-        let resource = format!(
-            "autoscalingconfiguration/{name}/{revision}/{}",
-            random_hex(32)
-        );
-        let arn = self.arn(&resource);
-        state.scaling.push(Scaling {
-            arn: arn.clone(),
-            name: name.to_owned(),
-            revision,
-            concurrency: number(input, "MaxConcurrency").unwrap_or(100),
-            least,
-            most,
-            is_default: false,
-            created: self.now(),
-            deleted: None,
-            tags: list(input, "Tags").to_vec(),
-        });
-        let made = find(&state, &arn)?;
-        Ok(json!({ "AutoScalingConfiguration": whole(&state, made) }))
-    }
-
-    pub(super) fn describe_scaling(&self, input: &Value) -> Result<Value, AwsError> {
-        let state = self.lock();
-        let found = find(&state, need(input, "AutoScalingConfigurationArn"))?;
-        Ok(json!({ "AutoScalingConfiguration": whole(&state, found) }))
-    }
-
-    pub(super) fn list_scaling(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = text(input, "AutoScalingConfigurationName");
+        Ok(members(
+            site,
+            arn,
+            (name, last(state, name) + 1),
+            [size("MaxConcurrency", 100), least, most],
+        ))
+    },
+    changes: &[],
+    free: unused,
+    going: Going::Described(|site, value| {
+        value["Status"] = json!("inactive");
+        value["DeletedAt"] = site.now();
+    }),
+    taken: Taken::Answered,
+    absent: |_, arn| not_found(arn),
+    shown: |state, it, operation| match operation {
+        "ListAutoScalingConfigurations" => summary(state, &it.value),
+        _ => whole(state, &it.value),
+    },
+    fits: |state, it, input| {
         // "Default: true" (ListAutoScalingConfigurations, LatestOnly).
         let latest_only = input.get("LatestOnly").and_then(Value::as_bool);
-        let state = self.lock();
-        let all = active(&state)
-            .filter(|it| name.is_none_or(|name| it.name == name))
-            .filter(|it| !latest_only.unwrap_or(true) || is_latest(&state, it));
-        let all = all.map(|it| Value::Object(summary(&state, it))).collect();
-        listed(input, "AutoScalingConfigurationSummaryList", all)
+        let is_named = text(input, NAME).is_none_or(|name| it.value[NAME] == name);
+        is_named && (!latest_only.unwrap_or(true) || is_latest(state, &it.value))
+    },
+    service: &SERVICE,
+};
+
+fn members(site: &Site, arn: &str, (name, revision): (&str, i64), sizes: [i64; 3]) -> Value {
+    json!({
+        ARN: arn, NAME: name, REVISION: revision, "Status": "active", "IsDefault": false,
+        "MaxConcurrency": sizes[0], "MinSize": sizes[1], "MaxSize": sizes[2], "CreatedAt": site.now(),
+    })
+}
+
+/// The last revision of a name. "It's unique among all the active configurations": a name of which
+/// all is deleted begins at 1 again (provider, `auto_scaling_configuration_version_test.go`).
+fn last(state: &State, name: &str) -> i64 {
+    let own = live(&state.scaling).filter(|it| it[NAME] == name);
+    own.map(revision).max().unwrap_or_default()
+}
+
+fn revision(scaling: &Value) -> i64 {
+    number(scaling, REVISION).unwrap_or_default()
+}
+
+impl AppRunner {
+    pub(super) fn add_default_scaling(&self) {
+        let (site, id) = (self.site(), format!("{:032}", 1));
+        let arn = site.arn(&format!("autoscalingconfiguration/{DEFAULT}/1/{id}"));
+        let mut members = members(&site, &arn, (DEFAULT, 1), [100, 1, 25]);
+        members["IsDefault"] = json!(true);
+        SCALING.put(&mut self.lock(), &arn, members);
     }
 
+    /// One revision, or all of a name.
     pub(super) fn delete_scaling(&self, input: &Value) -> Result<Value, AwsError> {
-        let given = need(input, "AutoScalingConfigurationArn");
-        let now = self.now();
+        let (given, site) = (need(input, ARN), self.site());
         let mut state = self.lock();
         let found = find(&state, given)?;
-        if found.deleted.is_some() {
+        if found["Status"] == "inactive" {
             // The words: provider, `auto_scaling_configuration_version.go`.
             return Err(invalid(
                 "The auto scaling configuration you specified has been deleted.",
             ));
         }
-        let (arn, name) = (found.arn.clone(), found.name.clone());
+        let (arn, name) = (found[ARN].clone(), found[NAME].clone());
         let all = flag(input, "DeleteAllRevisions");
         if all
-            && given
-                .splitn(6, ':')
-                .nth(5)
+            && site
+                .resource(given)
                 .unwrap_or_default()
                 .matches('/')
                 .count()
@@ -122,52 +138,56 @@ impl AppRunner {
                 "To delete all revisions, specify an ARN without a revision.",
             ));
         }
-        let goes = |it: &Scaling| match all {
-            true => it.name == name && it.deleted.is_none(),
-            false => it.arn == arn,
+        let goes = |it: &&Value| {
+            if all {
+                it[NAME] == name
+            } else {
+                it[ARN] == arn
+            }
         };
         // "You can't delete the default auto scaling configuration or a configuration that's used
         // by one or more App Runner services." The second's words:
         // hashicorp/terraform-provider-aws#38534; the first's are ours.
-        let going: Vec<&Scaling> = state.scaling.iter().filter(|it| goes(it)).collect();
-        if going.iter().any(|it| it.is_default) {
+        if live(&state.scaling)
+            .filter(goes)
+            .any(|it| flag(it, "IsDefault"))
+        {
             return Err(invalid(
                 "You can't delete the default auto scaling configuration.",
             ));
         }
-        if going.iter().any(|it| is_used(&state, it)) {
+        if live(&state.scaling)
+            .filter(goes)
+            .any(|it| is_used(&state, it))
+        {
             return Err(invalid(
                 "You can't delete the auto scaling configuration. It's used by one or more services. To delete it, update the services to \
                  use other auto scaling configurations.",
             ));
         }
-        for scaling in state.scaling.iter_mut().filter(|it| goes(it)) {
-            scaling.deleted = Some(now);
+        let going: Vec<Value> = live(&state.scaling).filter(goes).cloned().collect();
+        for scaling in &going {
+            SCALING.leave(&mut state, &site, need(scaling, ARN));
         }
-        let found = find(&state, &arn)?;
-        Ok(json!({ "AutoScalingConfiguration": whole(&state, found) }))
+        let found = whole(&state, find(&state, arn.as_str().unwrap_or_default())?);
+        Ok(json!({ "AutoScalingConfiguration": found }))
     }
 
     pub(super) fn set_default_scaling(&self, input: &Value) -> Result<Value, AwsError> {
-        let given = need(input, "AutoScalingConfigurationArn");
         let mut state = self.lock();
-        let arn = find(&state, given)?.arn.clone();
-        for scaling in &mut state.scaling {
-            scaling.is_default = scaling.arn == arn;
+        let arn = find(&state, need(input, ARN))?[ARN].clone();
+        for scaling in state.scaling.values_mut() {
+            scaling.value["IsDefault"] = json!(scaling.value[ARN] == arn);
         }
-        let found = find(&state, &arn)?;
-        Ok(json!({ "AutoScalingConfiguration": whole(&state, found) }))
+        let found = whole(&state, find(&state, arn.as_str().unwrap_or_default())?);
+        Ok(json!({ "AutoScalingConfiguration": found }))
     }
-}
-
-fn active(state: &State) -> impl Iterator<Item = &Scaling> {
-    state.scaling.iter().filter(|it| it.deleted.is_none())
 }
 
 /// "The ARN can be a full auto scaling configuration ARN, or a partial ARN ending with either
 /// .../name or .../name/revision. If a revision isn't specified, the latest active revision is"
 /// taken. The words for something else: awslabs/amazon-app-runner-deploy#36.
-pub fn find<'a>(state: &'a State, arn: &str) -> Result<&'a Scaling, AwsError> {
+pub fn find<'a>(state: &'a State, arn: &str) -> Result<&'a Value, AwsError> {
     let mut parts = arn.splitn(6, ':');
     let (kind, resource) = (parts.nth(2), parts.nth(2).unwrap_or_default());
     let mut parts = resource.split('/');
@@ -176,63 +196,47 @@ pub fn find<'a>(state: &'a State, arn: &str) -> Result<&'a Scaling, AwsError> {
             "The auto scaling configuration ARN you specified isn't valid. ARN: '{arn}'"
         )));
     }
-    let (name, revision, id) = (parts.next(), parts.next(), parts.next());
-    let named = |it: &&Scaling| Some(it.name.as_str()) == name;
-    let found = match (revision, id) {
-        (Some(_), Some(_)) => state.scaling.iter().find(|it| it.arn == arn),
-        (Some(revision), None) => active(state)
-            .filter(named)
-            .find(|it| it.revision.to_string() == revision),
-        (None, _) => active(state).filter(named).max_by_key(|it| it.revision),
+    let (name, wanted, id) = (parts.next(), parts.next(), parts.next());
+    let mut own = live(&state.scaling).filter(|it| text(it, NAME) == name);
+    let found = match (wanted, id) {
+        (Some(_), Some(_)) => state.scaling.get(arn).map(|it| &it.value),
+        (Some(wanted), None) => own.find(|it| revision(it).to_string() == wanted),
+        (None, _) => own.max_by_key(|it| revision(it)),
     };
     found.ok_or_else(|| not_found(arn))
 }
 
 /// What a service has that names none.
-pub fn default(state: &State) -> Option<&Scaling> {
-    active(state).find(|it| it.is_default)
+pub fn default(state: &State) -> Option<&str> {
+    let found = live(&state.scaling).find(|it| flag(it, "IsDefault"));
+    found.map(|it| need(it, ARN))
 }
 
-fn is_used(state: &State, scaling: &Scaling) -> bool {
+fn is_used(state: &State, scaling: &Value) -> bool {
     let mut services = state.services.iter();
-    services.any(|it| it.deleted.is_none() && it.config.scaling == scaling.arn)
+    services.any(|it| it.deleted.is_none() && scaling[ARN] == it.config.scaling)
 }
 
-fn is_latest(state: &State, scaling: &Scaling) -> bool {
-    let own = active(state).filter(|it| it.name == scaling.name);
-    own.map(|it| it.revision).max() == Some(scaling.revision)
+fn is_latest(state: &State, scaling: &Value) -> bool {
+    last(state, need(scaling, NAME)) == revision(scaling)
 }
 
 /// As services and listings show it.
-pub fn summary(state: &State, scaling: &Scaling) -> Map<String, Value> {
-    let status = match scaling.deleted {
-        None => "active",
-        Some(_) => "inactive",
-    };
-    let members = [
-        ("AutoScalingConfigurationArn", json!(scaling.arn)),
-        ("AutoScalingConfigurationName", json!(scaling.name)),
-        ("AutoScalingConfigurationRevision", json!(scaling.revision)),
-        ("Status", json!(status)),
-        ("CreatedAt", seconds(scaling.created)),
-        ("HasAssociatedService", json!(is_used(state, scaling))),
-        ("IsDefault", json!(scaling.is_default)),
-    ];
-    members
-        .map(|(name, value)| (name.to_owned(), value))
-        .into_iter()
-        .collect()
+pub fn summary(state: &State, scaling: &Value) -> Value {
+    const SHOWN: [&str; 6] = [ARN, NAME, REVISION, "Status", "CreatedAt", "IsDefault"];
+    let mut out = serde_json::Map::new();
+    copy(scaling, &SHOWN, &mut out);
+    out.insert(
+        "HasAssociatedService".to_owned(),
+        json!(is_used(state, scaling)),
+    );
+    Value::Object(out)
 }
 
 /// As DescribeAutoScalingConfiguration shows it.
-fn whole(state: &State, scaling: &Scaling) -> Value {
-    let mut out = Value::Object(summary(state, scaling));
-    out["Latest"] = json!(scaling.deleted.is_none() && is_latest(state, scaling));
-    out["MaxConcurrency"] = json!(scaling.concurrency);
-    out["MinSize"] = json!(scaling.least);
-    out["MaxSize"] = json!(scaling.most);
-    if let Some(deleted) = scaling.deleted {
-        out["DeletedAt"] = seconds(deleted);
-    }
+fn whole(state: &State, scaling: &Value) -> Value {
+    let mut out = scaling.clone();
+    out["HasAssociatedService"] = json!(is_used(state, scaling));
+    out["Latest"] = json!(scaling["Status"] == "active" && is_latest(state, scaling));
     out
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::state::{Config, Kind, Service, State};
-use super::{AppRunner, invalid, listed, not_found, rules, scaling, too_many};
+use super::{AppRunner, PAGES, invalid, not_found, rules, scaling, too_many};
 use crate::aws::error::AwsError;
 use crate::aws::json::{list, need, random_hex, seconds};
 
@@ -96,7 +96,7 @@ impl AppRunner {
                 "Status": it.status,
             })
         });
-        listed(input, "ServiceSummaryList", all.collect())
+        PAGES.of(input, "ServiceSummaryList", all.collect())
     }
 
     /// Of a service that runs, or that failed to be created: since June 2023 that is how it is made
@@ -167,7 +167,7 @@ impl AppRunner {
         let service = state.service(arn).ok_or_else(|| not_found(arn))?;
         let operations = service.operations.iter().rev();
         let all = operations.map(|it| it.shown(arn)).collect();
-        listed(input, "OperationSummaryList", all)
+        PAGES.of(input, "OperationSummaryList", all)
     }
 }
 
@@ -205,10 +205,8 @@ pub fn shown(state: &State, service: &Service) -> Value {
     if let Some(deleted) = service.deleted {
         out["DeletedAt"] = seconds(deleted);
     }
-    let mut scalings = state.scaling.iter();
-    if let Some(found) = scalings.find(|it| it.arn == service.config.scaling) {
-        let summary = scaling::summary(state, found);
-        out["AutoScalingConfigurationSummary"] = Value::Object(summary);
+    if let Some(found) = state.scaling.get(&service.config.scaling) {
+        out["AutoScalingConfigurationSummary"] = scaling::summary(state, &found.value);
     }
     out
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::custom_domains::{Certified, Domain};
 use super::launch::Version;
 use crate::aws::json::seconds;
+use crate::aws::shelf::Shelf;
 use crate::runner::{Container, Front};
 
 /// Everything, behind one lock.
@@ -18,10 +19,10 @@ pub struct State {
     pub domains: Vec<Domain>,
     /// Those that were served once.
     pub certified: Vec<Certified>,
-    /// Inactive ones too.
-    pub connectors: Vec<Connector>,
-    /// Inactive ones too.
-    pub scaling: Vec<Scaling>,
+    /// By ARN, inactive ones too.
+    pub connectors: Shelf,
+    /// By ARN, inactive ones too.
+    pub scaling: Shelf,
     /// Whether the account has the service-linked role: the first service makes it.
     pub has_role: bool,
 }
@@ -97,35 +98,6 @@ pub enum Kind {
     Pause,
     Resume,
     Delete,
-}
-
-/// A VPC connector.
-#[derive(Serialize)]
-pub struct Connector {
-    pub arn: String,
-    pub name: String,
-    pub subnets: Value,
-    pub groups: Value,
-    pub created: Timestamp,
-    /// Once set, it is INACTIVE.
-    pub deleted: Option<Timestamp>,
-    pub tags: Vec<Value>,
-}
-
-/// A revision of an auto scaling configuration.
-#[derive(Serialize)]
-pub struct Scaling {
-    pub arn: String,
-    pub name: String,
-    pub revision: i64,
-    pub concurrency: i64,
-    pub least: i64,
-    pub most: i64,
-    pub is_default: bool,
-    pub created: Timestamp,
-    /// Once set, it is inactive.
-    pub deleted: Option<Timestamp>,
-    pub tags: Vec<Value>,
 }
 
 impl State {
@@ -205,26 +177,5 @@ impl Kind {
             Self::Resume => "Service resume",
             Self::Delete => "Service deletion",
         }
-    }
-}
-
-impl Connector {
-    /// As DescribeVpcConnector shows it.
-    pub fn shown(&self) -> Value {
-        let mut out = json!({
-            "VpcConnectorName": self.name,
-            "VpcConnectorArn": self.arn,
-            // "At this time, App Runner supports only one revision per name" (API Reference,
-            // "VpcConnector").
-            "VpcConnectorRevision": 1,
-            "Subnets": self.subnets,
-            "SecurityGroups": self.groups,
-            "Status": if self.deleted.is_none() { "ACTIVE" } else { "INACTIVE" },
-            "CreatedAt": seconds(self.created),
-        });
-        if let Some(deleted) = self.deleted {
-            out["DeletedAt"] = seconds(deleted);
-        }
-        out
     }
 }

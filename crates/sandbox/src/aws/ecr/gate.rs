@@ -2,8 +2,11 @@
 
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
+use serde_json::Value;
 
 use super::Ecr;
+use super::repositories::{FILTERS, stored};
+use crate::aws::json::{list, need};
 use crate::glob::matches;
 use crate::registry::{Access, Gate, Refusal};
 
@@ -82,7 +85,7 @@ impl Gate for EcrGate {
             let denied = crate::aws::error::AwsError::denied(&self.ecr.inner.account, action, &arn);
             return Err(Refusal::Denied(denied.message));
         }
-        let stored = self.ecr.stored(repository);
+        let stored = stored(&self.ecr.inner.host, repository);
         let state = self.ecr.lock();
         let Some(found) = state.repositories.get(repository) else {
             return Err(Refusal::UnknownRepository(
@@ -91,7 +94,8 @@ impl Gate for EcrGate {
         };
         match tag {
             Some(tag)
-                if found.freezes(tag) && self.ecr.inner.store.manifest(&stored, tag).is_some() =>
+                if freezes(&found.value, tag)
+                    && self.ecr.inner.store.manifest(&stored, tag).is_some() =>
             {
                 let why = format!(
                     "The image tag '{tag}' already exists in the '{repository}' repository and cannot be overwritten \
@@ -105,19 +109,16 @@ impl Gate for EcrGate {
     }
 }
 
-impl super::Repository {
-    /// Whether a tag, once there, stays.
-    pub fn freezes(&self, tag: &str) -> bool {
-        let excluded = self
-            .exclusions
-            .iter()
-            .flat_map(|filters| filters.as_array().into_iter().flatten())
-            .any(|filter| matches(crate::aws::json::need(filter, "filter"), tag));
-        match self.mutability.as_str() {
-            "IMMUTABLE" => true,
-            "IMMUTABLE_WITH_EXCLUSION" => !excluded,
-            "MUTABLE_WITH_EXCLUSION" => excluded,
-            _ => false,
-        }
+/// Whether a tag of a repository, once there, stays.
+fn freezes(repository: &Value, tag: &str) -> bool {
+    let excluded = list(repository, FILTERS).iter();
+    let excluded = excluded
+        .map(|it| need(it, "filter"))
+        .any(|it| matches(it, tag));
+    match need(repository, "imageTagMutability") {
+        "IMMUTABLE" => true,
+        "IMMUTABLE_WITH_EXCLUSION" => !excluded,
+        "MUTABLE_WITH_EXCLUSION" => excluded,
+        _ => false,
     }
 }

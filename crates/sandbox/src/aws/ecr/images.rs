@@ -2,16 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::Ecr;
-use super::repositories::{bad_token, with_token};
+use super::repositories::stored;
+use super::{Ecr, PAGES};
 use crate::aws::error::AwsError;
-use crate::aws::json::{list, need, number, page, seconds, text, texts};
+use crate::aws::json::{list, need, number, seconds, text};
 use crate::registry::StoredManifest;
 
 impl Ecr {
     /// The store's name of an existing repository.
     fn existing(&self, input: &Value) -> Result<String, AwsError> {
-        self.with(input, |name, _| Ok(self.stored(name)))
+        let name = need(input, "repositoryName");
+        match self.lock().repositories.contains_key(name) {
+            true => Ok(stored(&self.inner.host, name)),
+            false => Err(self.not_found(name)),
+        }
     }
 
     pub(super) fn describe_images(&self, input: &Value) -> Result<Value, AwsError> {
@@ -38,10 +42,7 @@ impl Ecr {
             .filter(|manifest| selected(input, manifest))
             .map(|manifest| self.detail(name, manifest))
             .collect();
-        let size = number(input, "maxResults").unwrap_or(100) as usize;
-        let (details, next) =
-            page(details, text(input, "nextToken"), size).map_err(|()| bad_token())?;
-        Ok(with_token(json!({"imageDetails": details}), next))
+        PAGES.of(input, "imageDetails", details)
     }
 
     fn detail(&self, name: &str, manifest: &StoredManifest) -> Value {
@@ -83,9 +84,7 @@ impl Ecr {
                 ids.push(json!({"imageDigest": manifest.digest, "imageTag": tag}));
             }
         }
-        let size = number(input, "maxResults").unwrap_or(100) as usize;
-        let (ids, next) = page(ids, text(input, "nextToken"), size).map_err(|()| bad_token())?;
-        Ok(with_token(json!({"imageIds": ids}), next))
+        PAGES.of(input, "imageIds", ids)
     }
 
     pub(super) fn get_images(&self, input: &Value) -> Result<Value, AwsError> {
@@ -186,7 +185,7 @@ impl Ecr {
     /// is made of stays ("when a manifest list is referenced, the images that it references are
     /// kept", user guide, "Lifecycle policies").
     pub fn expire_untagged(&self, repository: &str) {
-        let stored = self.stored(repository);
+        let stored = stored(&self.inner.host, repository);
         let all = self.inner.store.manifests(&stored);
         let (tagged, untagged): (Vec<_>, Vec<_>) = all.iter().partition(|it| !it.tags.is_empty());
         let parts: Vec<String> = tagged
@@ -198,35 +197,6 @@ impl Ecr {
         for manifest in untagged.iter().filter(|it| !parts.contains(&it.digest)) {
             self.inner.store.delete_manifest(&stored, &manifest.digest);
         }
-    }
-
-    pub(super) fn check_layers(&self, input: &Value) -> Result<Value, AwsError> {
-        let stored = self.existing(input)?;
-        let (mut layers, mut failures) = (Vec::new(), Vec::new());
-        for digest in texts(input, "layerDigests") {
-            let hexadecimal = digest
-                .strip_prefix("sha256:")
-                .is_some_and(|hex| hex.len() == 64);
-            if !hexadecimal {
-                failures.push(json!({
-                    "layerDigest": digest,
-                    "failureCode": "InvalidLayerDigest",
-                    "failureReason": "Invalid layer digest",
-                }));
-                continue;
-            }
-            let here = self.inner.store.has_blob(&stored, &digest);
-            let path = self.inner.store.blob(&digest).filter(|_| here);
-            let size = path.and_then(|path| path.metadata().ok());
-            let mut layer = json!({"layerDigest": digest, "layerAvailability": "UNAVAILABLE"});
-            if let Some(file) = size {
-                layer["layerAvailability"] = json!("AVAILABLE");
-                layer["layerSize"] = json!(file.len());
-                layer["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+gzip");
-            }
-            layers.push(layer);
-        }
-        Ok(json!({"layers": layers, "failures": failures}))
     }
 
     pub(super) fn download_url(&self, input: &Value) -> Result<Value, AwsError> {

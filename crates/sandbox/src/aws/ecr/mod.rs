@@ -11,9 +11,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::AwsError;
-use super::json::{need, text};
+use super::json::text;
+use super::pages::Pages;
 use super::policy::Policy;
+use super::shelf::{self, Asked, Service, Shelf, Site};
 use super::tagging::Tagged;
+use super::tags::Tags;
 use crate::Host;
 use crate::clock::Clock;
 use crate::registry::Store;
@@ -29,6 +32,7 @@ pub struct Ecr {
 }
 
 struct Inner {
+    host: Host,
     clock: Clock,
     store: Store,
     account: String,
@@ -40,20 +44,35 @@ struct Inner {
 
 #[derive(Default, Serialize)]
 struct State {
-    repositories: BTreeMap<String, Repository>,
+    repositories: Shelf,
     /// Passwords given out, and when each expires.
     #[serde(skip)]
     tokens: BTreeMap<String, jiff::Timestamp>,
 }
 
-#[derive(Serialize)]
-struct Repository {
-    created: jiff::Timestamp,
-    mutability: String,
-    exclusions: Option<Value>,
-    scan_on_push: bool,
-    encryption: Value,
-    tags: Vec<Value>,
+const PAGES: Pages = Pages {
+    members: ("maxResults", "nextToken"),
+    size: 100,
+    wrong: || invalid("nextToken", "Invalid token"),
+};
+
+const SERVICE: Service = Service {
+    pages: |input, member, all| PAGES.of(input, member, all),
+    tags: Tags {
+        service: "ecr",
+        members: ("resourceArn", "tagKeys"),
+        list: ("tags", "tags"),
+        check: repositories::check_tags,
+        too_many: repositories::too_many_tags,
+        ..Tags::LISTED
+    },
+};
+
+/// The refusal of a parameter.
+fn invalid(parameter: &str, why: &str) -> AwsError {
+    let message =
+        format!("Invalid parameter at '{parameter}' failed to satisfy constraint: '{why}'");
+    AwsError::new("InvalidParameterException", message)
 }
 
 /// The repository as stored, and the tag or digest, that the name of an ECR image of this account
@@ -76,6 +95,7 @@ impl Ecr {
     pub fn new(host: &Host, policy: Arc<Mutex<Option<Policy>>>) -> Self {
         Self {
             inner: Arc::new(Inner {
+                host: host.clone(),
                 clock: host.clock.clone(),
                 store: host.store.clone(),
                 account: host.account.clone(),
@@ -94,10 +114,7 @@ impl Ecr {
 
     /// Every repository with its tags.
     pub fn tagged(&self) -> Vec<Tagged> {
-        let state = self.lock();
-        let all = state.repositories.iter();
-        all.map(|(name, it)| Tagged::new(self.arn(name), &it.tags, ("Key", "Value")))
-            .collect()
+        repositories::REPOSITORY.tagged(&self.lock())
     }
 
     /// Guards the registry's routes for this account.
@@ -114,21 +131,25 @@ impl Ecr {
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         self.check_registry(input)?;
         match operation {
-            "BatchCheckLayerAvailability" => self.check_layers(input),
             "BatchDeleteImage" => self.delete_images(input),
             "BatchGetImage" => self.get_images(input),
-            "CreateRepository" => self.create(input),
-            "DeleteRepository" => self.delete(input),
             "DescribeImages" => self.describe_images(input),
-            "DescribeRepositories" => self.describe(input),
             "GetAuthorizationToken" => Ok(self.token()),
             "GetDownloadUrlForLayer" => self.download_url(input),
             "ListImages" => self.list_images(input),
-            "ListTagsForResource" => self.list_tags(input),
-            "PutImageTagMutability" => self.put_mutability(input),
-            "TagResource" => self.tag(input),
-            "UntagResource" => self.untag(input),
-            other => Err(AwsError::new("UnknownOperationException", other)),
+            operation => {
+                let site = &Site::of(&self.inner.host, "ecr");
+                let asked = Asked {
+                    site,
+                    operation,
+                    input,
+                };
+                let kinds = [repositories::REPOSITORY];
+                SERVICE.answer(&kinds, &mut self.lock(), &asked, |state, arn| {
+                    let wrong = || invalid("resourceArn", &format!("Invalid ARN: {arn}"));
+                    shelf::tags_at(&kinds, state, site, arn).ok_or_else(wrong)?
+                })
+            }
         }
     }
 
@@ -172,11 +193,6 @@ impl Ecr {
             .expect("no panic while the repositories are held")
     }
 
-    /// What the registry stores a repository under.
-    fn stored(&self, name: &str) -> String {
-        format!("aws/{}/{}/{name}", self.inner.account, self.inner.region)
-    }
-
     fn arn(&self, name: &str) -> String {
         format!(
             "arn:aws:ecr:{}:{}:repository/{name}",
@@ -185,27 +201,6 @@ impl Ecr {
     }
 
     fn not_found(&self, name: &str) -> AwsError {
-        AwsError::new(
-            "RepositoryNotFoundException",
-            format!(
-                "The repository with name '{name}' does not exist in the registry with id '{}'",
-                self.inner.account
-            ),
-        )
-    }
-
-    /// Runs `act` on the repository that `repositoryName` names.
-    fn with<T>(
-        &self,
-        input: &Value,
-        act: impl FnOnce(&str, &mut Repository) -> Result<T, AwsError>,
-    ) -> Result<T, AwsError> {
-        let name = need(input, "repositoryName");
-        let mut state = self.lock();
-        let repository = state
-            .repositories
-            .get_mut(name)
-            .ok_or_else(|| self.not_found(name))?;
-        act(name, repository)
+        repositories::not_found(&self.inner.account, name)
     }
 }

@@ -1,12 +1,14 @@
 //! Clusters.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::names::{Names, last_part};
-use super::state::{Cluster, State};
-use super::{Ecs, invalid};
+use super::names::last_part;
+use super::state::State;
+use super::{Ecs, SERVICE, invalid};
 use crate::aws::error::AwsError;
-use crate::aws::json::{copy, list, number, page, text, texts};
+use crate::aws::json::{need, number, text, texts};
+use crate::aws::pages::Pages;
+use crate::aws::shelf::{Going, Kind, Site, Taken, Thing, all, given};
 
 /// The members of CreateCluster that are echoed.
 const ECHOED: [&str; 5] = [
@@ -17,69 +19,71 @@ const ECHOED: [&str; 5] = [
     "serviceConnectDefaults",
 ];
 
-impl Ecs {
-    pub(super) fn add_default_cluster(&self) {
-        let cluster = self.cluster_of("default", Map::new(), Vec::new());
-        self.lock().clusters.insert(cluster.name.clone(), cluster);
-    }
-
-    fn cluster_of(&self, name: &str, settings: Map<String, Value>, tags: Vec<Value>) -> Cluster {
-        Cluster {
-            arn: self.inner.names.arn(&format!("cluster/{name}")),
-            name: name.to_owned(),
-            settings,
-            tags,
-            active: true,
-        }
-    }
-
-    pub(super) fn create_cluster(&self, input: &Value) -> Result<Value, AwsError> {
+/// DescribeClusters answers what is not there as failures: it is below.
+pub(super) const CLUSTER: Kind<State> = Kind {
+    noun: ("Cluster", "Clusters"),
+    answers: ("cluster", "clusterArns"),
+    arn: ("cluster/", "clusterArn"),
+    on: (|it| &it.clusters, |it| &mut it.clusters),
+    named: |_, _, input| {
         let name = text(input, "clusterName").unwrap_or("default");
-        check_name(name, "cluster")?;
-        let mut state = self.lock();
-        let exists = state
-            .clusters
-            .get(name)
-            .is_some_and(|cluster| cluster.active);
-        if !exists {
-            let mut settings = Map::new();
-            copy(input, &ECHOED, &mut settings);
-            let cluster = self.cluster_of(name, settings, list(input, "tags").to_vec());
-            state.clusters.insert(name.to_owned(), cluster);
-        }
-        let cluster = state.clusters.get(name).ok_or_else(no_cluster)?;
-        Ok(json!({"cluster": view(&state, cluster, true)}))
-    }
-
-    pub(super) fn delete_cluster(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = Names::cluster(text(input, "cluster"));
-        let mut state = self.lock();
-        check_cluster(&state, &name)?;
-        let services = state
-            .services
-            .iter()
-            .any(|s| s.cluster == name && s.status != "INACTIVE");
-        if services {
+        check_name(name, "cluster").map(|()| name.to_owned())
+    },
+    asked: |_, _, input| {
+        let cluster = text(input, "cluster").map(last_part);
+        Ok(cluster.map(str::to_owned).into_iter().collect())
+    },
+    made: |_, site, name, input| Ok(members(site, name, input)),
+    changes: &[],
+    free: |state, _, name, _| {
+        let mut services = state.services.iter();
+        if services.any(|s| s.cluster == name && s.status != "INACTIVE") {
             return Err(AwsError::new(
                 "ClusterContainsServicesException",
                 "The Cluster cannot be deleted while Services are active.",
             ));
         }
-        if state
-            .tasks
-            .values()
-            .any(|task| task.cluster == name && task.last_status != "STOPPED")
-        {
-            return Err(AwsError::new(
+        let mut tasks = state.tasks.values();
+        match tasks.any(|task| task.cluster == name && task.last_status != "STOPPED") {
+            false => Ok(()),
+            true => Err(AwsError::new(
                 "ClusterContainsTasksException",
                 "The Cluster cannot be deleted while Tasks are active.",
-            ));
+            )),
         }
-        if let Some(cluster) = state.clusters.get_mut(&name) {
-            cluster.active = false;
-        }
-        let cluster = state.clusters.get(&name).ok_or_else(no_cluster)?;
-        Ok(json!({"cluster": view(&state, cluster, false)}))
+    },
+    going: Going::Described(|_, value| value["status"] = json!("INACTIVE")),
+    taken: Taken::Answered,
+    absent: |_, _| no_cluster(),
+    shown: |state, it, operation| match operation {
+        "ListClusters" => it.value["clusterArn"].clone(),
+        _ => view(state, it, operation == "CreateCluster"),
+    },
+    fits: all,
+    service: &SERVICE,
+};
+
+fn members(site: &Site, name: &str, input: &Value) -> Value {
+    let mut made = json!({
+        "clusterArn": site.arn(&format!("cluster/{name}")),
+        "clusterName": name,
+        "status": "ACTIVE",
+        "registeredContainerInstancesCount": 0,
+        "statistics": [],
+        "settings": [{"name": "containerInsights", "value": "disabled"}],
+        "capacityProviders": [],
+        "defaultCapacityProviderStrategy": [],
+    });
+    if let (Some(made), Value::Object(given)) = (made.as_object_mut(), given(input, &ECHOED)) {
+        made.extend(given);
+    }
+    made
+}
+
+impl Ecs {
+    pub(super) fn add_default_cluster(&self) {
+        let members = members(&self.site(), "default", &json!({}));
+        CLUSTER.put(&mut self.lock(), "default", members);
     }
 
     pub(super) fn describe_clusters(&self, input: &Value) -> Result<Value, AwsError> {
@@ -122,33 +126,26 @@ impl Ecs {
             let configuration = json!({"executeCommandConfiguration": {
                 "kmsKeyId": key, "logging": "DEFAULT",
             }});
-            let settings = &mut cluster.settings;
-            settings.insert("configuration".to_owned(), configuration);
+            cluster.value["configuration"] = configuration;
         }
-    }
-
-    pub(super) fn list_clusters(&self, input: &Value) -> Result<Value, AwsError> {
-        let state = self.lock();
-        let active = state.clusters.values().filter(|cluster| cluster.active);
-        let arns: Vec<String> = active.map(|cluster| cluster.arn.clone()).collect();
-        listed(input, "clusterArns", arns)
     }
 }
 
 /// A page of ARNs, as all of ECS's listings answer.
-pub fn listed(input: &Value, member: &str, arns: Vec<String>) -> Result<Value, AwsError> {
-    let size = number(input, "maxResults").unwrap_or(100);
-    if !(1..=100).contains(&size) {
-        return Err(invalid("maxResults must be between 1 and 100."));
+pub fn listed<T: Into<Value>>(
+    input: &Value,
+    member: &str,
+    arns: Vec<T>,
+) -> Result<Value, AwsError> {
+    const PAGES: Pages = Pages {
+        members: ("maxResults", "nextToken"),
+        size: 100,
+        wrong: || invalid("Invalid token."),
+    };
+    match number(input, "maxResults").is_none_or(|size| (1..=100).contains(&size)) {
+        true => PAGES.of(input, member, arns.into_iter().map(Into::into).collect()),
+        false => Err(invalid("maxResults must be between 1 and 100.")),
     }
-    let bad = |()| invalid("Invalid token.");
-    let (arns, next) = page(arns, text(input, "nextToken"), size as usize).map_err(bad)?;
-    let mut out = json!({});
-    out[member] = json!(arns);
-    if let Some(next) = next {
-        out["nextToken"] = json!(next);
-    }
-    Ok(out)
 }
 
 /// Names of clusters and services: letters, digits, hyphens, underscores, at most 255.
@@ -168,7 +165,7 @@ pub fn check_name(name: &str, what: &str) -> Result<(), AwsError> {
 /// Refuses a cluster that is not there.
 pub fn check_cluster(state: &State, name: &str) -> Result<(), AwsError> {
     match state.clusters.get(name) {
-        Some(cluster) if cluster.active => Ok(()),
+        Some(cluster) if !cluster.gone => Ok(()),
         _ => Err(no_cluster()),
     }
 }
@@ -177,35 +174,16 @@ fn no_cluster() -> AwsError {
     AwsError::new("ClusterNotFoundException", "Cluster not found.")
 }
 
-fn view(state: &State, cluster: &Cluster, tags: bool) -> Value {
-    let tasks = |status: &str| {
-        state
-            .tasks
-            .values()
-            .filter(|task| task.cluster == cluster.name && task.last_status == status)
-            .count()
-    };
-    let services = state
-        .services
-        .iter()
-        .filter(|s| s.cluster == cluster.name && s.status == "ACTIVE")
-        .count();
-    let mut out = json!({
-        "clusterArn": cluster.arn,
-        "clusterName": cluster.name,
-        "status": if cluster.active { "ACTIVE" } else { "INACTIVE" },
-        "registeredContainerInstancesCount": 0,
-        "runningTasksCount": tasks("RUNNING"),
-        "pendingTasksCount": tasks("PENDING") + tasks("PROVISIONING"),
-        "activeServicesCount": services,
-        "statistics": [],
-        "tags": if tags { cluster.tags.clone() } else { Vec::new() },
-        "settings": [{"name": "containerInsights", "value": "disabled"}],
-        "capacityProviders": [],
-        "defaultCapacityProviderStrategy": [],
-    });
-    if let Some(members) = out.as_object_mut() {
-        members.extend(cluster.settings.clone());
-    }
+fn view(state: &State, cluster: &Thing, tags: bool) -> Value {
+    let name = need(&cluster.value, "clusterName");
+    let own = || state.tasks.values().filter(|task| task.cluster == name);
+    let tasks = |status: &str| own().filter(|task| task.last_status == status).count();
+    let services = state.services.iter();
+    let services = services.filter(|s| s.cluster == name && s.status == "ACTIVE");
+    let mut out = cluster.value.clone();
+    out["runningTasksCount"] = json!(tasks("RUNNING"));
+    out["pendingTasksCount"] = json!(tasks("PENDING") + tasks("PROVISIONING"));
+    out["activeServicesCount"] = json!(services.count());
+    out["tags"] = json!(if tags { &cluster.tags[..] } else { &[] });
     out
 }

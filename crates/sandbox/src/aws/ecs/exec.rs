@@ -171,7 +171,7 @@ impl Ecs {
         };
         let command = need(input, "command").to_owned();
         let key = state.clusters.get(&cluster).and_then(|it| {
-            it.settings.get("configuration")?["executeCommandConfiguration"]["kmsKeyId"].as_str()
+            it.value["configuration"]["executeCommandConfiguration"]["kmsKeyId"].as_str()
         });
         let place = Place {
             container: container.clone(),
@@ -182,7 +182,7 @@ impl Ecs {
         };
         let session = self.inner.gateway.open(place, command);
         Ok(json!({
-            "clusterArn": state.clusters.get(&cluster).map(|it| it.arn.clone()),
+            "clusterArn": state.clusters.get(&cluster).map(|it| it.value["clusterArn"].clone()),
             "containerArn": view.arn,
             "containerName": view.name,
             "interactive": true,

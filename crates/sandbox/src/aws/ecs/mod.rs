@@ -30,6 +30,8 @@ use super::gateway::Gateway;
 use super::json::{need, text};
 use super::logs::Logs;
 use super::secrets::Secrets;
+use super::shelf::{Asked, Service, Site};
+use super::tags::Tags;
 use crate::Host;
 use names::Names;
 pub use service_rules::unsupported;
@@ -100,9 +102,7 @@ impl Ecs {
     /// Carries out an operation that the schema has let through.
     pub async fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
-            "CreateCluster" => self.create_cluster(input),
             "CreateService" => self.create_service(input).await,
-            "DeleteCluster" => self.delete_cluster(input),
             "DeleteService" => self.delete_service(input),
             "DeregisterTaskDefinition" => self.deregister(input),
             "DescribeClusters" => self.describe_clusters(input),
@@ -112,20 +112,29 @@ impl Ecs {
             "DescribeTaskDefinition" => self.describe_definition(input),
             "DescribeTasks" => self.describe_tasks(input),
             "ExecuteCommand" => self.execute_command(input),
-            "ListClusters" => self.list_clusters(input),
             "ListServiceDeployments" => self.list_rollouts(input),
             "ListServices" => self.list_services(input),
-            "ListTagsForResource" => self.list_tags(input),
             "ListTaskDefinitions" => self.list_definitions(input),
             "ListTasks" => self.list_tasks(input),
             "RegisterTaskDefinition" => self.register(input),
             "RunTask" => self.run_task(input),
             "StopServiceDeployment" => self.stop_rollout(input),
             "StopTask" => self.stop_task(input),
-            "TagResource" => self.tag(input),
-            "UntagResource" => self.untag(input),
             "UpdateService" => self.update_service(input).await,
-            other => Err(AwsError::new("UnknownOperationException", other)),
+            operation => {
+                let site = &self.site();
+                let asked = Asked {
+                    site,
+                    operation,
+                    input,
+                };
+                SERVICE.answer(
+                    &[clusters::CLUSTER],
+                    &mut self.lock(),
+                    &asked,
+                    |state, arn| self.tags_at(state, arn),
+                )
+            }
         }
     }
 
@@ -146,6 +155,10 @@ impl Ecs {
         }
     }
 
+    fn site(&self) -> Site {
+        Site::of(&self.inner.host, "ecs")
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.inner
             .state
@@ -157,6 +170,18 @@ impl Ecs {
         self.inner.host.clock.now()
     }
 }
+
+const SERVICE: Service = Service {
+    pages: clusters::listed,
+    tags: Tags {
+        service: "ecs",
+        members: ("resourceArn", "tagKeys"),
+        list: ("tags", "tags"),
+        pair: ("key", "value"),
+        too_many: || invalid("The maximum number of tags per resource is 50."),
+        ..Tags::LISTED
+    },
+};
 
 /// An error of the kind that ECS uses for most wrong requests.
 fn invalid(message: impl Into<String>) -> AwsError {

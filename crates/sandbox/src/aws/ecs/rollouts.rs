@@ -225,7 +225,7 @@ fn brief(state: &State, service: &Service, rollout: &Rollout) -> Value {
     let mut out = json!({
         "serviceDeploymentArn": rollout.arn,
         "serviceArn": service.arn,
-        "clusterArn": state.clusters.get(&service.cluster).map(|cluster| cluster.arn.clone()),
+        "clusterArn": state.clusters.get(&service.cluster).map(|it| it.value["clusterArn"].clone()),
         "createdAt": seconds(rollout.created),
         "startedAt": seconds(rollout.created),
         "targetServiceRevisionArn": rollout.target,

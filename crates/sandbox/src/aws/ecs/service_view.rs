@@ -107,7 +107,7 @@ pub fn service_view(state: &State, service: &Service, tags: bool) -> Value {
     let mut out = json!({
         "serviceArn": service.arn,
         "serviceName": service.name,
-        "clusterArn": state.clusters.get(&service.cluster).map(|cluster| cluster.arn.clone()),
+        "clusterArn": state.clusters.get(&service.cluster).map(|it| it.value["clusterArn"].clone()),
         "status": service.status,
         "desiredCount": service.desired,
         "runningCount": running,

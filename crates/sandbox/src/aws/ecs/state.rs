@@ -12,27 +12,18 @@ use tokio::sync::{Notify, watch};
 use super::exec::Agent;
 use super::names::last_part;
 use super::target_group::{Target, TargetHealth};
+use crate::aws::shelf::Shelf;
 use crate::runner::{Container, Front};
 
 /// Everything, behind one lock.
 #[derive(Default, Serialize)]
 pub struct State {
-    pub clusters: BTreeMap<String, Cluster>,
+    pub clusters: Shelf,
     pub families: BTreeMap<String, Vec<Definition>>,
     pub services: Vec<Service>,
     pub tasks: BTreeMap<String, Task>,
     /// RunTask calls by client token: the request and the tasks that it started.
     pub runs: BTreeMap<String, (Value, Vec<String>)>,
-}
-
-/// A cluster.
-#[derive(Serialize)]
-pub struct Cluster {
-    pub arn: String,
-    pub name: String,
-    pub settings: Map<String, Value>,
-    pub tags: Vec<Value>,
-    pub active: bool,
 }
 
 /// A revision of a task definition, as DescribeTaskDefinition shows it.

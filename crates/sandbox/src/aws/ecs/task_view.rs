@@ -27,7 +27,7 @@ pub fn task_view(state: &State, task: &Task, tags: bool) -> Value {
             {"id": attachment, "type": "ElasticNetworkInterface", "status": attached, "details": details},
         ])),
         "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
-        "clusterArn": state.clusters.get(&task.cluster).map(|cluster| cluster.arn.clone()),
+        "clusterArn": state.clusters.get(&task.cluster).map(|it| it.value["clusterArn"].clone()),
         "containers": task.containers.iter().map(|one| container(task, one, attachment)).collect::<Vec<_>>(),
         "desiredStatus": task.desired_status,
         "group": task.group,

@@ -6,9 +6,7 @@ use super::rules::{
     Version, check_availability, check_identifier, check_node_type, check_retention,
     check_security_groups, check_token,
 };
-use super::{
-    Cache, ElastiCache, Group, State, invalid_combination, invalid_value, subnet_groups, tags_of,
-};
+use super::{Cache, ElastiCache, Group, State, invalid_combination, invalid_value, subnet_groups};
 use crate::aws::error::AwsError;
 use crate::aws::json::{copy, flag, list, need, number, seconds, text, texts};
 
@@ -32,7 +30,7 @@ impl ElastiCache {
         check_retention(number(input, "SnapshotRetentionLimit").unwrap_or(0))?;
         check_security_groups(&texts(input, "SecurityGroupIds"))?;
         refuse_what_is_not_here(input)?;
-        let tags = tags_of(input)?;
+        let tags = super::SERVICE.tags.given(input)?;
         let mut state = self.lock();
         if state.groups.contains_key(&id) {
             return Err(AwsError::new(

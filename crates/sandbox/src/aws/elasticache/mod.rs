@@ -16,10 +16,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
-use super::json::{drop_tags, merge_tags, need, texts};
-use super::query_rules::{MAX_TAGS, invalid_combination, invalid_value, page, tags_of};
-use super::shelf::{Kind, Shelf, Site, Thing};
+use super::json::need;
+use super::query_rules::{TOO_MANY_TAGS, check_tags, invalid_combination, invalid_value, page};
+use super::shelf::{self, Asked, Found, Kind, Service, Shelf, Site, Thing};
 use super::tagging;
+use super::tags::Tags;
 use crate::Host;
 use crate::backing::Redis;
 
@@ -40,6 +41,22 @@ struct State {
     subnet_groups: Shelf,
     snapshots: Shelf,
 }
+
+const SERVICE: Service = Service {
+    pages: page,
+    tags: Tags {
+        service: "elasticache",
+        members: ("ResourceName", "TagKeys"),
+        list: ("Tags", "TagList"),
+        check: check_tags,
+        too_many: || AwsError::new("TagQuotaPerResourceExceeded", TOO_MANY_TAGS),
+        missing: Some(|key| {
+            let error = AwsError::new("TagNotFound", format!("{key} tag not found."));
+            error.with_status(StatusCode::NOT_FOUND)
+        }),
+        ..Tags::LISTED
+    },
+};
 
 /// The simple kinds.
 const KINDS: [Kind<State>; 1] = [subnet_groups::SUBNET_GROUP];
@@ -126,10 +143,8 @@ impl ElastiCache {
 
     /// Everything with its tags; the members of a group have those of the group.
     pub fn tagged(&self) -> Vec<tagging::Tagged> {
-        let mut state = self.lock();
-        let of = |kind: &str, name: &str, tags: &[Value]| {
-            tagging::Tagged::new(self.arn(kind, name), tags, ("Key", "Value"))
-        };
+        let state = self.lock();
+        let of = |kind, name: &str, tags| SERVICE.tags.tagged(&self.arn(kind, name), tags);
         let mut all = Vec::new();
         for (name, group) in &state.groups {
             all.push(of("replicationgroup", name, &group.tags));
@@ -138,9 +153,7 @@ impl ElastiCache {
         }
         let snapshots = state.snapshots.iter();
         all.extend(snapshots.map(|(name, it)| of("snapshot", name, &it.tags)));
-        for kind in &KINDS {
-            all.extend(kind.tagged(&mut state, &self.site()));
-        }
+        all.extend(KINDS.iter().flat_map(|kind| kind.tagged(&state)));
         all
     }
 
@@ -152,109 +165,58 @@ impl ElastiCache {
     /// Carries out an operation that the schema has let through.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
-            "AddTagsToResource" => self.add_tags(input),
             "CreateReplicationGroup" => self.create_group(input),
             "DecreaseReplicaCount" => self.change_replicas(input, operation),
             "DeleteReplicationGroup" => self.delete_group(input),
             "DescribeCacheClusters" => self.describe_clusters(input),
             "DescribeReplicationGroups" => self.describe_groups(input),
             "IncreaseReplicaCount" => self.change_replicas(input, operation),
-            "ListTagsForResource" => self.list_tags(input),
             "ModifyReplicationGroup" => self.modify_group(input),
-            "RemoveTagsFromResource" => self.remove_tags(input),
-            other => {
-                let (mut state, site) = (self.lock(), self.site());
-                let mut kinds = KINDS.iter();
-                let answer = kinds.find_map(|kind| kind.call(&mut state, &site, other, input));
-                answer.unwrap_or_else(|| Err(AwsError::new("InvalidAction", other)))
+            operation => {
+                let site = &self.site();
+                let asked = Asked {
+                    site,
+                    operation,
+                    input,
+                };
+                SERVICE.answer(&KINDS, &mut self.lock(), &asked, |state, arn| {
+                    self.tags_at(state, arn)
+                })
             }
         }
     }
 
-    fn add_tags(&self, input: &Value) -> Result<Value, AwsError> {
-        let added = tags_of(input)?;
-        self.with_tags(input, |tags| {
-            let mut merged = tags.clone();
-            merge_tags(&mut merged, &added, "Key");
-            if merged.len() > MAX_TAGS {
-                let message = format!("A resource can have at most {MAX_TAGS} tags.");
-                return Err(AwsError::new("TagQuotaPerResourceExceeded", message));
-            }
-            *tags = merged;
-            Ok(json!({ "TagList": tags }))
-        })
-    }
-
-    fn remove_tags(&self, input: &Value) -> Result<Value, AwsError> {
-        let keys = texts(input, "TagKeys");
-        self.with_tags(input, |tags| {
-            let absent = keys
-                .iter()
-                .find(|key| !tags.iter().any(|tag| need(tag, "Key") == **key));
-            if let Some(key) = absent {
-                let message = format!("{key} tag not found.");
-                return Err(
-                    AwsError::new("TagNotFound", message).with_status(StatusCode::NOT_FOUND)
-                );
-            }
-            drop_tags(tags, &keys, "Key");
-            Ok(json!({ "TagList": tags }))
-        })
-    }
-
-    fn list_tags(&self, input: &Value) -> Result<Value, AwsError> {
-        self.with_tags(input, |tags| Ok(json!({ "TagList": tags })))
-    }
-
-    /// Runs `act` on the tags of what `ResourceName`, an ARN, names.
-    fn with_tags<T>(
-        &self,
-        input: &Value,
-        act: impl FnOnce(&mut Vec<Value>) -> Result<T, AwsError>,
-    ) -> Result<T, AwsError> {
-        let arn = need(input, "ResourceName");
+    /// The tags of what an ARN names.
+    fn tags_at<'a>(&self, state: &'a mut State, arn: &str) -> Found<'a> {
+        let site = self.site();
         let wrong = || AwsError::new("InvalidARN", format!("The ARN {arn} is not valid."));
-        let start = self.arn("", "");
-        let rest = arn
-            .strip_prefix(start.trim_end_matches(':'))
-            .ok_or_else(wrong)?;
-        let (kind, name) = rest
-            .trim_start_matches(':')
-            .split_once(':')
-            .ok_or_else(wrong)?;
-        let mut state = self.lock();
-        let tags = match kind {
+        let named = site.resource(arn).and_then(|it| it.split_once(':'));
+        let (kind, name) = named.ok_or_else(wrong)?;
+        match kind {
             "replicationgroup" => {
-                let group = state
-                    .groups
-                    .get_mut(name)
-                    .ok_or_else(|| group_not_found(name))?;
+                let group = state.groups.get_mut(name);
+                let group = group.ok_or_else(|| group_not_found(name))?;
                 if group.status() != "available" {
                     return Err(AwsError::new(
                         "InvalidReplicationGroupState",
                         "Cluster not in available state to perform tagging operations.",
                     ));
                 }
-                &mut group.tags
+                Ok(&mut group.tags)
             }
             "snapshot" => {
-                let found = state.snapshots.get_mut(name);
-                &mut found.ok_or_else(|| delete::snapshot_not_found(name))?.tags
+                let found = state.snapshots.get_mut(name).map(|it| &mut it.tags);
+                found.ok_or_else(|| delete::snapshot_not_found(name))
             }
             "cluster" => {
                 // Members have the tags of their group.
-                let group = state
-                    .groups
-                    .values_mut()
-                    .find(|it| it.members().iter().any(|id| id == name));
-                &mut group.ok_or_else(|| view::cluster_not_found(name))?.tags
+                let mut groups = state.groups.values_mut();
+                let group = groups.find(|it| it.members().iter().any(|id| id == name));
+                let tags = group.map(|it| &mut it.tags);
+                tags.ok_or_else(|| view::cluster_not_found(name))
             }
-            kind => {
-                let kind = KINDS.iter().find(|it| it.arn.0 == kind);
-                kind.ok_or_else(wrong)?.tags_of(&mut state, name)?
-            }
-        };
-        act(tags)
+            _ => shelf::tags_at(&KINDS, state, &site, arn).unwrap_or_else(|| Err(wrong())),
+        }
     }
 
     fn arn(&self, kind: &str, name: &str) -> String {

@@ -5,50 +5,58 @@ use serde_json::{Value, json};
 use super::{ElastiCache, State, invalid_value};
 use crate::aws::error::AwsError;
 use crate::aws::json::{need, texts};
-use crate::aws::shelf::{Kind, Site, given, subnets};
+use crate::aws::query_rules::named;
+use crate::aws::shelf::{Going, Kind, Site, Taken, all, given, subnets, whole};
 
+const NAME: &str = "CacheSubnetGroupName";
 const DESCRIPTION: &str = "CacheSubnetGroupDescription";
 
 pub(super) const SUBNET_GROUP: Kind<State> = Kind {
-    noun: "CacheSubnetGroup",
-    arn: ("subnetgroup", "ARN"),
-    on: |state| &mut state.subnet_groups,
-    named: check_name,
-    made: |_, site, input| {
+    noun: ("CacheSubnetGroup", "CacheSubnetGroups"),
+    answers: ("CacheSubnetGroup", "CacheSubnetGroups"),
+    arn: ("subnetgroup:", "ARN"),
+    on: (|it| &it.subnet_groups, |it| &mut it.subnet_groups),
+    named: |_, _, input| check_name(&need(input, NAME).to_lowercase()),
+    asked: |_, _, input| Ok(named(input, NAME)),
+    made: |_, site, name, input| {
         let ids = texts(input, "SubnetIds");
         if ids.is_empty() {
             return Err(super::create::blank("SubnetIds"));
         }
         subnets::check(&ids)?;
-        Ok(members(&ids, site, need(input, DESCRIPTION)))
+        Ok(members(site, name, &ids, need(input, DESCRIPTION)))
     },
-    changed: Some(|state, site, name, input| {
+    changes: &[("ModifyCacheSubnetGroup", |state, site, name, input| {
         let mut changed = given(input, &[DESCRIPTION]);
         let ids = texts(input, "SubnetIds");
         if !ids.is_empty() {
             subnets::check(&ids)?;
             let new = placed(&ids, site);
             let group = &state.subnet_groups[name].value;
-            let zones = state.zones_in(name, &site.region);
+            let zones = state.zones_in(name, &site.host.region);
             subnets::replaced(group, &new, &zones).map_err(unfit)?;
             changed["Subnets"] = new["Subnets"].clone();
         }
         Ok(changed)
-    }),
-    free: |state, name| match state.groups.values().any(|it| it.subnet_group == name) {
+    })],
+    free: |state, _, name, _| match state.groups.values().any(|it| it.subnet_group == name) {
         false => Ok(()),
         true => Err(AwsError::new(
             "CacheSubnetGroupInUse",
             format!("Cache subnet group {name} is currently in use by a cache cluster."),
         )),
     },
-    exists: |name| {
+    going: Going::FORGOTTEN,
+    taken: Taken::Refused(|_, name| {
         AwsError::new(
             "CacheSubnetGroupAlreadyExists",
             format!("Cache subnet group {name} already exists."),
         )
-    },
-    absent: not_found,
+    }),
+    absent: |_, name| not_found(name),
+    shown: whole,
+    fits: all,
+    service: &super::SERVICE,
 };
 
 impl ElastiCache {
@@ -56,8 +64,9 @@ impl ElastiCache {
     pub(super) fn add_default_subnet_group(&self, state: &mut State) {
         if !state.subnet_groups.contains_key("default") {
             let site = self.site();
-            let members = members(&["subnet-0a".into()], &site, "Default CacheSubnetGroup");
-            SUBNET_GROUP.put(state, &site, "default", members);
+            let ids = ["subnet-0a".into()];
+            let members = members(&site, "default", &ids, "Default CacheSubnetGroup");
+            SUBNET_GROUP.put(state, "default", members);
         }
     }
 }
@@ -74,11 +83,13 @@ impl State {
 
 fn placed(ids: &[String], site: &Site) -> Value {
     let more = json!({ "SupportedNetworkTypes": ["ipv4"] });
-    subnets::placed(ids, &site.region, &more)
+    subnets::placed(ids, &site.host.region, &more)
 }
 
-fn members(ids: &[String], site: &Site, description: &str) -> Value {
+fn members(site: &Site, name: &str, ids: &[String], description: &str) -> Value {
     let mut members = placed(ids, site);
+    members[NAME] = json!(name);
+    members["ARN"] = json!(site.arn(&format!("subnetgroup:{name}")));
     members[DESCRIPTION] = json!(description);
     members["SupportedNetworkTypes"] = json!(["ipv4"]);
     members
@@ -99,12 +110,12 @@ fn unfit(why: subnets::Unfit) -> AwsError {
     }
 }
 
-fn check_name(name: &str) -> Result<(), AwsError> {
+fn check_name(name: &str) -> Result<String, AwsError> {
     let letters = name
         .chars()
         .all(|it| it.is_ascii_alphanumeric() || it == '-');
     match letters && !name.is_empty() && name.len() <= 255 && name != "default" {
-        true => Ok(()),
+        true => Ok(name.to_owned()),
         false => Err(invalid_value(
             "The parameter CacheSubnetGroupName must have 1 to 255 alphanumeric characters or hyphens, and must not be \
              default.",

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::groups::{bad_token, sequence_token, with_token};
+use super::groups::sequence_token;
 use super::pattern::Pattern;
-use super::{Event, Logs, no_stream};
+use super::{Event, Logs, PAGES, invalid, no_stream};
 use crate::aws::error::AwsError;
-use crate::aws::json::{flag, list, need, number, page, text, texts};
+use crate::aws::json::{flag, list, need, number, text, texts};
+use crate::aws::pages::Pages;
 
 const DAY_MS: i64 = 86_400_000;
 /// Events older than this are rejected.
@@ -19,15 +20,14 @@ impl Logs {
         let events = list(input, "logEvents");
         let at = |event: &Value| number(event, "timestamp").unwrap_or_default();
         if events.windows(2).any(|pair| at(&pair[0]) > at(&pair[1])) {
-            return Err(AwsError::new(
-                "InvalidParameterException",
+            return Err(invalid(
                 "Log events in a single PutLogEvents request must be in chronological order.",
             ));
         }
         let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
             let stream = group
-                .streams
+                .kept
                 .get_mut(need(input, "logStreamName"))
                 .ok_or_else(no_stream)?;
             let (mut old, mut new) = (None, None);
@@ -58,7 +58,7 @@ impl Logs {
         });
         let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
-            let stream = group.streams.get(need(input, "logStreamName")).ok_or_else(no_stream)?;
+            let stream = group.kept.get(need(input, "logStreamName")).ok_or_else(no_stream)?;
             let total = stream.events.iter().filter(|event| event.ingested <= now).count();
             let inside: Vec<(usize, &Event)> = stream
                 .events
@@ -99,20 +99,18 @@ impl Logs {
         let names = texts(input, "logStreamNames");
         let prefix = text(input, "logStreamNamePrefix");
         if !names.is_empty() && prefix.is_some() {
-            return Err(AwsError::new(
-                "InvalidParameterException",
+            return Err(invalid(
                 "logStreamNames and logStreamNamePrefix are mutually exclusive.",
             ));
         }
         let pattern = Pattern::read(text(input, "filterPattern").unwrap_or_default())?;
-        let limit = number(input, "limit").unwrap_or(10_000) as usize;
         let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
-            if names.iter().any(|name| !group.streams.contains_key(name)) {
+            if names.iter().any(|name| !group.kept.contains_key(name)) {
                 return Err(no_stream());
             }
             let mut found: Vec<(&String, &Event)> = group
-                .streams
+                .kept
                 .iter()
                 .filter(|(name, _)| names.is_empty() || names.contains(name))
                 .filter(|(name, _)| prefix.is_none_or(|prefix| name.starts_with(prefix)))
@@ -121,8 +119,11 @@ impl Logs {
                 .filter(|(_, event)| pattern.matches(&event.message))
                 .collect();
             found.sort_by_key(|(_, event)| event.timestamp);
-            let (found, next) =
-                page(found, text(input, "nextToken"), limit).map_err(|()| bad_token())?;
+            let pages = Pages {
+                size: 10_000,
+                ..PAGES
+            };
+            let (found, next) = pages.cut(input, found)?;
             let events: Vec<Value> = found
                 .into_iter()
                 .map(|(stream, event)| {
@@ -135,10 +136,8 @@ impl Logs {
                     })
                 })
                 .collect();
-            Ok(with_token(
-                json!({"events": events, "searchedLogStreams": []}),
-                next,
-            ))
+            let answer = json!({"events": events, "searchedLogStreams": []});
+            Ok(pages.told(answer, next))
         })
     }
 }
@@ -166,7 +165,7 @@ impl Cursor {
         match (side, index) {
             (Some("f"), Some(index)) => Ok(Self::Forward(index)),
             (Some("b"), Some(index)) => Ok(Self::Backward(index)),
-            _ => Err(bad_token()),
+            _ => Err((PAGES.wrong)()),
         }
     }
 }

@@ -1,12 +1,11 @@
-//! Log groups and streams: creation, retention, tags, listings.
+//! Log groups and streams: creation, retention, listings.
 
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
 
-use serde_json::{Map, Value, json};
-
-use super::{Group, LogStream, Logs, no_group};
+use super::{LogStream, Logs, PAGES, SERVICE, State, Streams, invalid, no_group};
 use crate::aws::error::AwsError;
-use crate::aws::json::{flag, need, number, page, text, texts};
+use crate::aws::json::{flag, need, number, text, texts};
+use crate::aws::shelf::{Going, Kind, Taken, given};
 
 /// The days that PutRetentionPolicy documents.
 const RETENTION_DAYS: [i64; 22] = [
@@ -14,69 +13,94 @@ const RETENTION_DAYS: [i64; 22] = [
     3288, 3653,
 ];
 
-impl Logs {
-    pub(super) fn create_group(&self, input: &Value) -> Result<Value, AwsError> {
+pub(super) const GROUP: Kind<State, Streams> = Kind {
+    noun: ("LogGroup", "LogGroups"),
+    answers: ("logGroup", "logGroups"),
+    arn: ("log-group:", "logGroupArn"),
+    on: (|it| it, |it| it),
+    named: |_, _, input| {
         let name = need(input, "logGroupName");
-        if name.starts_with("aws/") {
-            return Err(AwsError::new(
-                "InvalidParameterException",
+        match name.starts_with("aws/") {
+            false => Ok(name.to_owned()),
+            true => Err(invalid(
                 "Log groups starting with AWS/ are reserved for AWS.",
-            ));
+            )),
         }
-        let mut state = self.lock();
-        if state.contains_key(name) {
-            return Err(AwsError::new(
-                "ResourceAlreadyExistsException",
-                "The specified log group already exists",
-            ));
-        }
-        let tags = input
-            .get("tags")
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default();
-        let group = Group {
-            arn: format!("{}{name}", self.arn_prefix),
-            created: self.clock.now().as_millisecond(),
-            retention: None,
-            kms_key: text(input, "kmsKeyId").map(str::to_owned),
-            class: text(input, "logGroupClass")
-                .unwrap_or("STANDARD")
-                .to_owned(),
-            protected: flag(input, "deletionProtectionEnabled"),
-            tags,
-            streams: BTreeMap::new(),
-        };
-        state.insert(name.to_owned(), group);
-        Ok(json!({}))
-    }
+    },
+    asked: |_, _, input| {
+        Ok(text(input, "logGroupName")
+            .map(str::to_owned)
+            .into_iter()
+            .collect())
+    },
+    made: |_, site, name, input| {
+        let mut made = given(input, &["kmsKeyId"]);
+        let arn = site.arn(&format!("log-group:{name}"));
+        made["logGroupName"] = json!(name);
+        made["creationTime"] = json!(site.host.clock.now().as_millisecond());
+        made["metricFilterCount"] = json!(0);
+        made["arn"] = json!(format!("{arn}:*"));
+        made["logGroupArn"] = json!(arn);
+        made["logGroupClass"] = json!(text(input, "logGroupClass").unwrap_or("STANDARD"));
+        made["deletionProtectionEnabled"] = json!(flag(input, "deletionProtectionEnabled"));
+        Ok(made)
+    },
+    changes: &[],
+    free: |state, _, name, _| match flag(&state[name].value, "deletionProtectionEnabled") {
+        false => Ok(()),
+        true => Err(AwsError::new(
+            "ValidationException",
+            "The log group has deletion protection enabled and cannot be deleted.",
+        )),
+    },
+    going: Going::FORGOTTEN,
+    taken: Taken::Refused(|_, _| exists("group")),
+    absent: |_, _| no_group(),
+    shown: |_, it, _| {
+        let stored: usize = it.kept.values().map(LogStream::bytes).sum();
+        let mut out = it.value.clone();
+        out["storedBytes"] = json!(stored);
+        out
+    },
+    fits: |_, it, input| {
+        let is = |member: &str, fits: &dyn Fn(&str) -> bool| text(input, member).is_none_or(fits);
+        let (name, arn) = (
+            need(&it.value, "logGroupName"),
+            need(&it.value, "logGroupArn"),
+        );
+        let wanted = texts(input, "logGroupIdentifiers");
+        let mut wanted_names = wanted.iter().map(|id| id.trim_end_matches(":*"));
+        is("logGroupNamePrefix", &|prefix| name.starts_with(prefix))
+            && is("logGroupNamePattern", &|part| {
+                name.to_lowercase().contains(&part.to_lowercase())
+            })
+            && is("logGroupClass", &|class| it.value["logGroupClass"] == class)
+            && (wanted.is_empty() || wanted_names.any(|id| id == name || id == arn))
+    },
+    service: &SERVICE,
+};
 
-    pub(super) fn delete_group(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = self.name_of(input)?;
-        let mut state = self.lock();
-        let group = state.get(&name).ok_or_else(no_group)?;
-        if group.protected {
-            return Err(AwsError::new(
-                "ValidationException",
-                "The log group has deletion protection enabled and cannot be deleted.",
-            ));
-        }
-        state.remove(&name);
-        Ok(json!({}))
+/// Groups are asked for in one way.
+pub(super) fn check_filters(input: &Value) -> Result<(), AwsError> {
+    let given = ["logGroupNamePrefix", "logGroupNamePattern"].map(|it| text(input, it));
+    match given.contains(&None) {
+        true => Ok(()),
+        false => Err(invalid(
+            "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.",
+        )),
     }
+}
 
+impl Logs {
     pub(super) fn put_retention(&self, input: &Value) -> Result<Value, AwsError> {
         let days = number(input, "retentionInDays").unwrap_or_default();
         if !RETENTION_DAYS.contains(&days) {
             let choices: Vec<String> = RETENTION_DAYS.iter().map(i64::to_string).collect();
-            return Err(AwsError::new(
-                "InvalidParameterException",
-                format!(
-                    "1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy constraint: \
-                         Member must satisfy enum value set: [{}]",
-                    choices.join(", ")
-                ),
-            ));
+            return Err(invalid(format!(
+                "1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy constraint: \
+                 Member must satisfy enum value set: [{}]",
+                choices.join(", ")
+            )));
         }
         self.set_retention(input, Some(days))
     }
@@ -88,12 +112,17 @@ impl Logs {
     ) -> Result<Value, AwsError> {
         let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
-            group.retention = days;
+            match (days, group.value.as_object_mut()) {
+                (Some(days), Some(value)) => {
+                    drop(value.insert("retentionInDays".into(), json!(days)))
+                }
+                (_, value) => drop(value.and_then(|it| it.remove("retentionInDays"))),
+            }
             // "Log events are marked for deletion when they reach their retention setting" (user
             // guide, "Change log data retention"): from then on nobody reads them.
             if let Some(days) = days {
                 let oldest = now - days * 24 * 60 * 60 * 1000;
-                for stream in group.streams.values_mut() {
+                for stream in group.kept.values_mut() {
                     stream.events.retain(|event| event.timestamp >= oldest);
                 }
             }
@@ -105,74 +134,32 @@ impl Logs {
         let stream = need(input, "logStreamName");
         let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
-            if group.streams.contains_key(stream) {
-                return Err(AwsError::new(
-                    "ResourceAlreadyExistsException",
-                    "The specified log stream already exists",
-                ));
+            if group.kept.contains_key(stream) {
+                return Err(exists("stream"));
             }
-            let arn = format!("{}:log-stream:{stream}", group.arn);
+            let arn = format!("{}:log-stream:{stream}", need(&group.value, "logGroupArn"));
             let made = LogStream {
                 arn,
                 created: now,
                 events: Vec::new(),
             };
-            group.streams.insert(stream.to_owned(), made);
+            group.kept.insert(stream.to_owned(), made);
             Ok(json!({}))
         })
-    }
-
-    pub(super) fn describe_groups(&self, input: &Value) -> Result<Value, AwsError> {
-        let (prefix, pattern) = (
-            text(input, "logGroupNamePrefix"),
-            text(input, "logGroupNamePattern"),
-        );
-        if prefix.is_some() && pattern.is_some() {
-            return Err(AwsError::new(
-                "InvalidParameterException",
-                "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.",
-            ));
-        }
-        let wanted: Vec<String> = texts(input, "logGroupIdentifiers")
-            .iter()
-            .map(|id| {
-                id.strip_prefix(&self.arn_prefix)
-                    .unwrap_or(id)
-                    .trim_end_matches(":*")
-                    .to_owned()
-            })
-            .collect();
-        let class = text(input, "logGroupClass");
-        let state = self.lock();
-        let found: Vec<Value> = state
-            .iter()
-            .filter(|(name, _)| prefix.is_none_or(|prefix| name.starts_with(prefix)))
-            .filter(|(name, _)| {
-                pattern.is_none_or(|part| name.to_lowercase().contains(&part.to_lowercase()))
-            })
-            .filter(|(name, _)| wanted.is_empty() || wanted.contains(name))
-            .filter(|(_, group)| class.is_none_or(|class| group.class == class))
-            .map(|(name, group)| group.describe(name))
-            .collect();
-        let size = number(input, "limit").unwrap_or(50) as usize;
-        let (found, next) =
-            page(found, text(input, "nextToken"), size).map_err(|()| bad_token())?;
-        Ok(with_token(json!({"logGroups": found}), next))
     }
 
     pub(super) fn describe_streams(&self, input: &Value) -> Result<Value, AwsError> {
         let prefix = text(input, "logStreamNamePrefix");
         let by_time = text(input, "orderBy") == Some("LastEventTime");
         if by_time && prefix.is_some() {
-            return Err(AwsError::new(
-                "InvalidParameterException",
+            return Err(invalid(
                 "Cannot order by LastEventTime with a logStreamNamePrefix.",
             ));
         }
         let now = self.clock.now().as_millisecond();
         self.with(input, |group| {
             let mut found: Vec<(&String, &LogStream)> = group
-                .streams
+                .kept
                 .iter()
                 .filter(|(name, _)| prefix.is_none_or(|prefix| name.starts_with(prefix)))
                 .collect();
@@ -186,67 +173,8 @@ impl Logs {
                 .into_iter()
                 .map(|(name, stream)| stream.describe(name, now))
                 .collect();
-            let size = number(input, "limit").unwrap_or(50) as usize;
-            let (found, next): (Vec<Value>, _) =
-                page(found, text(input, "nextToken"), size).map_err(|()| bad_token())?;
-            Ok(with_token(json!({"logStreams": found}), next))
+            PAGES.of(input, "logStreams", found)
         })
-    }
-
-    pub(super) fn list_tags(&self, input: &Value) -> Result<Value, AwsError> {
-        self.with(input, |group| Ok(json!({"tags": group.tags})))
-    }
-
-    pub(super) fn tag(&self, input: &Value) -> Result<Value, AwsError> {
-        let added = input
-            .get("tags")
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default();
-        self.with(input, |group| {
-            let mut tags: Map<String, Value> = group.tags.clone();
-            tags.extend(added);
-            if tags.len() > 50 {
-                return Err(AwsError::new(
-                    "TooManyTagsException",
-                    "A log group has at most 50 tags.",
-                ));
-            }
-            group.tags = tags;
-            Ok(json!({}))
-        })
-    }
-
-    pub(super) fn untag(&self, input: &Value) -> Result<Value, AwsError> {
-        let mut keys = texts(input, "tagKeys");
-        keys.extend(texts(input, "tags"));
-        self.with(input, |group| {
-            group.tags.retain(|key, _| !keys.contains(key));
-            Ok(json!({}))
-        })
-    }
-}
-
-impl Group {
-    fn describe(&self, name: &str) -> Value {
-        let stored: usize = self.streams.values().map(LogStream::bytes).sum();
-        let mut out = json!({
-            "logGroupName": name,
-            "creationTime": self.created,
-            "metricFilterCount": 0,
-            "arn": format!("{}:*", self.arn),
-            "logGroupArn": self.arn,
-            "storedBytes": stored,
-            "logGroupClass": self.class,
-            "deletionProtectionEnabled": self.protected,
-        });
-        if let Some(days) = self.retention {
-            out["retentionInDays"] = json!(days);
-        }
-        if let Some(key) = &self.kms_key {
-            out["kmsKeyId"] = json!(key);
-        }
-        out
     }
 }
 
@@ -293,16 +221,7 @@ pub(super) fn sequence_token(events: usize) -> String {
     format!("{:056}", 49_590_302_938_u64 + events as u64)
 }
 
-pub(super) fn with_token(mut out: Value, next: Option<String>) -> Value {
-    if let Some(next) = next {
-        out["nextToken"] = json!(next);
-    }
-    out
-}
-
-pub(super) fn bad_token() -> AwsError {
-    AwsError::new(
-        "InvalidParameterException",
-        "The specified nextToken is invalid.",
-    )
+fn exists(what: &str) -> AwsError {
+    let message = format!("The specified log {what} already exists");
+    AwsError::new("ResourceAlreadyExistsException", message)
 }

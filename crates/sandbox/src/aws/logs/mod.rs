@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::AwsError;
 use super::json::text;
+use super::pages::Pages;
+use super::shelf::{Asked, Service, Shelf, Site, Thing};
 use super::tagging::Tagged;
+use super::tags::Tags;
 use crate::Host;
 use crate::clock::Clock;
 
@@ -22,20 +25,14 @@ use crate::clock::Clock;
 pub struct Logs {
     clock: Clock,
     arn_prefix: String,
-    state: Arc<Mutex<BTreeMap<String, Group>>>,
+    host: Host,
+    state: Arc<Mutex<State>>,
 }
 
-#[derive(Serialize)]
-struct Group {
-    arn: String,
-    created: i64,
-    retention: Option<i64>,
-    kms_key: Option<String>,
-    class: String,
-    protected: bool,
-    tags: Map<String, Value>,
-    streams: BTreeMap<String, LogStream>,
-}
+/// Every group by its name, with its streams.
+type State = Shelf<Streams>;
+
+type Streams = BTreeMap<String, LogStream>;
 
 #[derive(Serialize)]
 struct LogStream {
@@ -59,6 +56,7 @@ impl Logs {
         Self {
             clock: host.clock.clone(),
             arn_prefix: format!("arn:aws:logs:{}:{}:log-group:", host.region, host.account),
+            host: host.clone(),
             state: Arc::default(),
         }
     }
@@ -70,17 +68,7 @@ impl Logs {
 
     /// Every group with its tags.
     pub fn tagged(&self) -> Vec<Tagged> {
-        let groups = self.lock();
-        let pairs = |tags: &Map<String, Value>| {
-            let tags = tags.iter();
-            tags.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-                .collect()
-        };
-        let all = groups.values().map(|it| Tagged {
-            arn: it.arn.trim_end_matches(":*").to_owned(),
-            tags: pairs(&it.tags),
-        });
-        all.collect()
+        groups::GROUP.tagged(&self.lock())
     }
 
     /// Everything that there is, as data.
@@ -91,20 +79,26 @@ impl Logs {
     /// Carries out an operation that the schema has let through.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
-            "CreateLogGroup" => self.create_group(input),
             "CreateLogStream" => self.create_stream(input),
-            "DeleteLogGroup" => self.delete_group(input),
             "DeleteRetentionPolicy" => self.set_retention(input, None),
-            "DescribeLogGroups" => self.describe_groups(input),
             "DescribeLogStreams" => self.describe_streams(input),
             "FilterLogEvents" => self.filter(input),
             "GetLogEvents" => self.get(input),
-            "ListTagsForResource" => self.list_tags(input),
             "PutLogEvents" => self.put(input),
             "PutRetentionPolicy" => self.put_retention(input),
-            "TagResource" => self.tag(input),
-            "UntagResource" => self.untag(input),
-            other => Err(AwsError::new("UnknownOperationException", other)),
+            operation => {
+                groups::check_filters(input)?;
+                let site = &Site::of(&self.host, "logs");
+                let asked = Asked {
+                    site,
+                    operation,
+                    input,
+                };
+                SERVICE.answer(&[groups::GROUP], &mut self.lock(), &asked, |state, arn| {
+                    let group = state.get_mut(&self.name_in(arn));
+                    group.map(|it| &mut it.tags).ok_or_else(no_group)
+                })
+            }
         }
     }
 
@@ -133,43 +127,44 @@ impl Logs {
         let mut state = self.lock();
         let Some(stream) = state
             .get_mut(group)
-            .and_then(|group| group.streams.get_mut(stream))
+            .and_then(|group| group.kept.get_mut(stream))
         else {
             return;
         };
         stream.insert(now, ingested, message.to_owned());
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Group>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while the logs are held")
     }
 
-    /// The group's name behind `logGroupName`, `logGroupIdentifier` or `resourceArn`.
+    /// The group's name behind `logGroupName` or `logGroupIdentifier`.
     fn name_of(&self, input: &Value) -> Result<String, AwsError> {
-        let named = text(input, "logGroupName");
-        let identified = text(input, "logGroupIdentifier").or(text(input, "resourceArn"));
-        match (named, identified) {
-            (Some(_), Some(_)) => Err(AwsError::new(
-                "InvalidParameterException",
+        match (
+            text(input, "logGroupName"),
+            text(input, "logGroupIdentifier"),
+        ) {
+            (Some(_), Some(_)) => Err(invalid(
                 "LogGroup name and LogGroup ARN are mutually exclusive parameters.",
             )),
             (Some(name), None) => Ok(name.to_owned()),
-            (None, Some(arn)) => Ok(arn
-                .strip_prefix(&self.arn_prefix)
-                .unwrap_or(arn)
-                .trim_end_matches(":*")
-                .to_owned()),
-            (None, None) => Err(AwsError::new(
-                "InvalidParameterException",
+            (None, Some(arn)) => Ok(self.name_in(arn)),
+            (None, None) => Err(invalid(
                 "Must provide either LogGroup name or LogGroup ARN.",
             )),
         }
     }
 
+    /// The group's name in its ARN.
+    fn name_in(&self, arn: &str) -> String {
+        let name = arn.strip_prefix(&self.arn_prefix).unwrap_or(arn);
+        name.trim_end_matches(":*").to_owned()
+    }
+
     fn with<T>(
         &self,
         input: &Value,
-        act: impl FnOnce(&mut Group) -> Result<T, AwsError>,
+        act: impl FnOnce(&mut Thing<Streams>) -> Result<T, AwsError>,
     ) -> Result<T, AwsError> {
         let name = self.name_of(input)?;
         let mut state = self.lock();
@@ -194,6 +189,31 @@ impl LogStream {
             },
         );
     }
+}
+
+const PAGES: Pages = Pages {
+    members: ("limit", "nextToken"),
+    size: 50,
+    wrong: || invalid("The specified nextToken is invalid."),
+};
+
+const SERVICE: Service = Service {
+    pages: |input, member, all| PAGES.of(input, member, all),
+    tags: Tags {
+        service: "logs",
+        members: ("resourceArn", "tagKeys"),
+        list: ("tags", "tags"),
+        is_map: true,
+        too_many: || {
+            let message = "A log group has at most 50 tags.";
+            AwsError::new("TooManyTagsException", message)
+        },
+        ..Tags::LISTED
+    },
+};
+
+fn invalid(message: impl Into<String>) -> AwsError {
+    AwsError::new("InvalidParameterException", message)
 }
 
 fn no_group() -> AwsError {

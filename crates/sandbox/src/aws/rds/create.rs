@@ -9,7 +9,7 @@ use super::rules::{
 };
 use super::versions::Version;
 use super::{
-    Database, Instance, Rds, State, groups, invalid_combination, invalid_value, parameters, tags_of,
+    Database, Instance, Rds, State, groups, invalid_combination, invalid_value, parameters,
 };
 use crate::aws::error::AwsError;
 use crate::aws::json::{copy, flag, need, number, text, texts};
@@ -27,7 +27,7 @@ impl Rds {
         check_support(input, version)?;
         let password = check_master(input)?;
         check_shape(input)?;
-        let tags = tags_of(input)?;
+        let tags = super::SERVICE.tags.given(input)?;
         let mut state = self.lock();
         if state.instances.contains_key(&id) {
             return Err(AwsError::new(

@@ -6,28 +6,36 @@ use serde_json::{Value, json};
 use super::{Rds, State, invalid_value};
 use crate::aws::error::AwsError;
 use crate::aws::json::{need, text, texts};
-use crate::aws::shelf::{Kind, Site, given, subnets};
+use crate::aws::query_rules::named;
+use crate::aws::shelf::{Going, Kind, Site, Taken, all, given, subnets, whole};
 
+const NAME: &str = "DBSubnetGroupName";
 const DESCRIPTION: &str = "DBSubnetGroupDescription";
 
 pub(super) const SUBNET_GROUP: Kind<State> = Kind {
-    noun: "DBSubnetGroup",
-    arn: ("subgrp", "DBSubnetGroupArn"),
-    on: |state| &mut state.subnet_groups,
-    named: check_name,
-    made: |_, site, input| {
-        let description = need(input, DESCRIPTION);
-        Ok(members(&wanted(input)?, site, description))
+    noun: ("DBSubnetGroup", "DBSubnetGroups"),
+    answers: ("DBSubnetGroup", "DBSubnetGroups"),
+    arn: ("subgrp:", "DBSubnetGroupArn"),
+    on: (|it| &it.subnet_groups, |it| &mut it.subnet_groups),
+    named: |_, _, input| check_name(&need(input, NAME).to_lowercase()),
+    asked: |_, _, input| Ok(named(input, NAME)),
+    made: |_, site, name, input| {
+        Ok(members(
+            site,
+            name,
+            &wanted(input)?,
+            need(input, DESCRIPTION),
+        ))
     },
-    changed: Some(|state, site, name, input| {
+    changes: &[("ModifyDBSubnetGroup", |state, site, name, input| {
         let mut changed = given(input, &[DESCRIPTION]);
         let new = placed(&wanted(input)?, site);
         let group = &state.subnet_groups[name].value;
         subnets::replaced(group, &new, &state.zones_in(name)).map_err(unfit)?;
         changed["Subnets"] = new["Subnets"].clone();
         Ok(changed)
-    }),
-    free: |state, name| {
+    })],
+    free: |state, _, name, _| {
         let user = state.instances.values().find(|it| it.subnet_group == name);
         match user {
             None => Ok(()),
@@ -40,13 +48,17 @@ pub(super) const SUBNET_GROUP: Kind<State> = Kind {
             )),
         }
     },
-    exists: |name| {
+    going: Going::FORGOTTEN,
+    taken: Taken::Refused(|_, name| {
         AwsError::new(
             "DBSubnetGroupAlreadyExists",
             format!("The DB subnet group '{name}' already exists."),
         )
-    },
-    absent: not_found,
+    }),
+    absent: |_, name| not_found(name),
+    shown: whole,
+    fits: all,
+    service: &super::SERVICE,
 };
 
 impl Rds {
@@ -55,8 +67,8 @@ impl Rds {
         if !state.subnet_groups.contains_key("default") {
             let site = self.site();
             let ids = ["subnet-0a".into(), "subnet-0b".into()];
-            let members = members(&ids, &site, "default");
-            SUBNET_GROUP.put(state, &site, "default", members);
+            let members = members(&site, "default", &ids, "default");
+            SUBNET_GROUP.put(state, "default", members);
         }
     }
 }
@@ -91,11 +103,13 @@ fn wanted(input: &Value) -> Result<Vec<String>, AwsError> {
 
 fn placed(ids: &[String], site: &Site) -> Value {
     let more = json!({ "SubnetOutpost": {}, "SubnetStatus": "Active" });
-    subnets::placed(ids, &site.region, &more)
+    subnets::placed(ids, &site.host.region, &more)
 }
 
-fn members(ids: &[String], site: &Site, description: &str) -> Value {
+fn members(site: &Site, name: &str, ids: &[String], description: &str) -> Value {
     let mut members = placed(ids, site);
+    members[NAME] = json!(name);
+    members["DBSubnetGroupArn"] = json!(site.arn(&format!("subgrp:{name}")));
     members[DESCRIPTION] = json!(description);
     members["SubnetGroupStatus"] = json!("Complete");
     members["SupportedNetworkTypes"] = json!(["IPV4"]);
@@ -116,12 +130,12 @@ fn unfit(why: subnets::Unfit) -> AwsError {
     }
 }
 
-fn check_name(name: &str) -> Result<(), AwsError> {
+fn check_name(name: &str) -> Result<String, AwsError> {
     let letters = name
         .chars()
         .all(|it| it.is_ascii_alphanumeric() || "._- ".contains(it));
     match letters && !name.is_empty() && name.len() <= 255 && name != "default" {
-        true => Ok(()),
+        true => Ok(name.to_owned()),
         false => Err(invalid_value(
             "The parameter DBSubnetGroupName is not a valid identifier. Identifiers must contain only letters, numbers, \
              periods, underscores, spaces, or hyphens, and must not be default.",

@@ -20,10 +20,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
-use super::json::{drop_tags, list, merge_tags, need, number, text, texts};
-use super::query_rules::{MAX_TAGS, invalid_combination, invalid_value, page, tags_of};
-use super::shelf::{Kind, Shelf, Site, Thing};
+use super::json::{list, need, number, text, texts};
+use super::query_rules::{TOO_MANY_TAGS, check_tags, invalid_combination, invalid_value, page};
+use super::shelf::{self, Asked, Found, Kind, Service, Shelf, Site, Thing};
 use super::tagging;
+use super::tags::Tags;
 use crate::Host;
 use crate::backing::Postgres;
 
@@ -45,6 +46,18 @@ struct State {
     parameter_groups: Shelf,
     snapshots: Shelf,
 }
+
+const SERVICE: Service = Service {
+    pages: page,
+    tags: Tags {
+        service: "rds",
+        members: ("ResourceName", "TagKeys"),
+        list: ("Tags", "TagList"),
+        check: check_tags,
+        too_many: || invalid_value(TOO_MANY_TAGS),
+        ..Tags::LISTED
+    },
+};
 
 /// The simple kinds.
 const KINDS: [Kind<State>; 2] = [groups::SUBNET_GROUP, parameters::PARAMETER_GROUP];
@@ -112,20 +125,14 @@ impl Rds {
 
     /// Everything with its tags.
     pub fn tagged(&self) -> Vec<tagging::Tagged> {
-        let mut state = self.lock();
-        let of = |kind: &str, name: &str, tags: &[Value]| {
-            tagging::Tagged::new(self.arn(kind, name), tags, ("Key", "Value"))
-        };
+        let state = self.lock();
+        let of = |kind, name: &str, tags| SERVICE.tags.tagged(&self.arn(kind, name), tags);
         let instances = state.instances.iter();
-        let mut all: Vec<_> = instances
-            .map(|(name, it)| of("db", name, &it.tags))
-            .collect();
+        let instances = instances.map(|(name, it)| of("db", name, &it.tags));
         let snapshots = state.snapshots.iter();
-        all.extend(snapshots.map(|(name, it)| of("snapshot", name, &it.tags)));
-        for kind in &KINDS {
-            all.extend(kind.tagged(&mut state, &self.site()));
-        }
-        all
+        let snapshots = snapshots.map(|(name, it)| of("snapshot", name, &it.tags));
+        let kinds = KINDS.iter().flat_map(|kind| kind.tagged(&state));
+        instances.chain(snapshots).chain(kinds).collect()
     }
 
     /// Everything that there is, as data.
@@ -136,25 +143,27 @@ impl Rds {
     /// Carries out an operation that the schema has let through.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
-            "AddTagsToResource" => self.add_tags(input),
             "CreateDBInstance" => self.create_instance(input),
             "DeleteDBInstance" => self.delete_instance(input),
             "DescribeDBEngineVersions" => versions::described(input),
             "DescribeDBInstances" => self.describe_instances(input),
             "DescribeDBParameters" => self.describe_parameters(input),
             "DescribeDBSnapshots" => self.describe_snapshots(input),
-            "ListTagsForResource" => self.list_tags(input),
             "ModifyDBInstance" => self.modify_instance(input),
             "ModifyDBParameterGroup" => self.modify_parameter_group(input),
             "RebootDBInstance" => self.reboot_instance(input),
-            "RemoveTagsFromResource" => self.remove_tags(input),
             "StartDBInstance" => self.start_instance(input),
             "StopDBInstance" => self.stop_instance(input),
-            other => {
-                let (mut state, site) = (self.lock(), self.site());
-                let mut kinds = KINDS.iter();
-                let answer = kinds.find_map(|kind| kind.call(&mut state, &site, other, input));
-                answer.unwrap_or_else(|| Err(AwsError::new("InvalidAction", other)))
+            operation => {
+                let site = &self.site();
+                let asked = Asked {
+                    site,
+                    operation,
+                    input,
+                };
+                SERVICE.answer(&KINDS, &mut self.lock(), &asked, |state, arn| {
+                    self.tags_at(state, arn)
+                })
             }
         }
     }
@@ -234,65 +243,23 @@ impl Rds {
         value
     }
 
-    fn add_tags(&self, input: &Value) -> Result<Value, AwsError> {
-        let added = tags_of(input)?;
-        self.with_tags(input, |tags| {
-            let mut merged = tags.clone();
-            merge_tags(&mut merged, &added, "Key");
-            if merged.len() > MAX_TAGS {
-                let message = format!("A resource can have at most {MAX_TAGS} tags.");
-                return Err(invalid_value(message));
+    /// The tags of what an ARN names.
+    fn tags_at<'a>(&self, state: &'a mut State, arn: &str) -> Found<'a> {
+        let site = self.site();
+        let named = site.resource(arn).and_then(|it| it.split_once(':'));
+        let invalid = || invalid_value(format!("Invalid resource name: {arn}"));
+        let (kind, name) = named.ok_or_else(invalid)?;
+        match kind {
+            "db" => {
+                let found = state.instances.get_mut(name).map(|it| &mut it.tags);
+                found.ok_or_else(|| instance_not_found(name))
             }
-            *tags = merged;
-            Ok(json!({}))
-        })
-    }
-
-    fn remove_tags(&self, input: &Value) -> Result<Value, AwsError> {
-        let keys = texts(input, "TagKeys");
-        self.with_tags(input, |tags| {
-            drop_tags(tags, &keys, "Key");
-            Ok(json!({}))
-        })
-    }
-
-    fn list_tags(&self, input: &Value) -> Result<Value, AwsError> {
-        self.with_tags(input, |tags| Ok(json!({ "TagList": tags })))
-    }
-
-    /// Runs `act` on the tags of what `ResourceName`, an ARN, names.
-    fn with_tags<T>(
-        &self,
-        input: &Value,
-        act: impl FnOnce(&mut Vec<Value>) -> Result<T, AwsError>,
-    ) -> Result<T, AwsError> {
-        let arn = need(input, "ResourceName");
-        let start = self.arn("", "");
-        let start = start.trim_end_matches(':');
-        let named = arn
-            .strip_prefix(start)
-            .and_then(|rest| rest.trim_start_matches(':').split_once(':'));
-        let Some((kind, name)) = named else {
-            return Err(invalid_value(format!("Invalid resource name: {arn}")));
-        };
-        let mut state = self.lock();
-        let tags = match kind {
-            "db" => state
-                .instances
-                .get_mut(name)
-                .map(|it| &mut it.tags)
-                .ok_or_else(|| instance_not_found(name)),
-            "snapshot" => state
-                .snapshots
-                .get_mut(name)
-                .map(|it| &mut it.tags)
-                .ok_or_else(|| snapshots::not_found(name)),
-            kind => match KINDS.iter().find(|it| it.arn.0 == kind) {
-                Some(kind) => kind.tags_of(&mut state, name),
-                None => Err(invalid_value(format!("Invalid resource name: {arn}"))),
-            },
-        };
-        act(tags?)
+            "snapshot" => {
+                let found = state.snapshots.get_mut(name).map(|it| &mut it.tags);
+                found.ok_or_else(|| snapshots::not_found(name))
+            }
+            _ => shelf::tags_at(&KINDS, state, &site, arn).unwrap_or_else(|| Err(invalid())),
+        }
     }
 
     fn arn(&self, kind: &str, name: &str) -> String {

@@ -12,30 +12,37 @@ use super::{Rds, State, invalid_combination, invalid_value, page};
 use crate::aws::error::AwsError;
 use crate::aws::json::{list, need, text};
 use crate::aws::parameter::Parameter;
-use crate::aws::shelf::{Kind, Thing};
+use crate::aws::query_rules::named;
+use crate::aws::shelf::{Going, Kind, Site, Taken, Thing, all, whole};
 
 /// How many parameters one request may change.
 const MOST: usize = 20;
 
+const NAME: &str = "DBParameterGroupName";
 /// The member of a group that names its family.
 const FAMILY: &str = "DBParameterGroupFamily";
 
 pub(super) const PARAMETER_GROUP: Kind<State> = Kind {
-    noun: "DBParameterGroup",
-    arn: ("pg", "DBParameterGroupArn"),
-    on: |state| &mut state.parameter_groups,
-    named: |name| check_identifier("DBParameterGroupName", name, 255),
-    made: |_, _, input| {
+    noun: ("DBParameterGroup", "DBParameterGroups"),
+    answers: ("DBParameterGroup", "DBParameterGroups"),
+    arn: ("pg:", "DBParameterGroupArn"),
+    on: (|it| &it.parameter_groups, |it| &mut it.parameter_groups),
+    named: |_, _, input| {
+        let name = need(input, NAME).to_lowercase();
+        check_identifier(NAME, &name, 255).map(|()| name)
+    },
+    asked: |_, _, input| Ok(named(input, NAME)),
+    made: |_, site, name, input| {
         let family = need(input, FAMILY);
         match families().any(|known| known == family) {
-            true => Ok(json!({ FAMILY: family, "Description": need(input, "Description") })),
+            true => Ok(members(site, name, family, need(input, "Description"))),
             false => Err(invalid_value(format!(
                 "ParameterGroupFamily {family} is not a valid parameter group family"
             ))),
         }
     },
-    changed: None,
-    free: |state, name| {
+    changes: &[],
+    free: |state, _, name, _| {
         check_own(name)?;
         let mut instances = state.instances.values();
         match instances.any(|it| it.parameter_group == name) {
@@ -48,14 +55,25 @@ pub(super) const PARAMETER_GROUP: Kind<State> = Kind {
             )),
         }
     },
-    exists: |name| {
+    going: Going::FORGOTTEN,
+    taken: Taken::Refused(|_, name| {
         AwsError::new(
             "DBParameterGroupAlreadyExists",
             format!("Parameter group {name} already exists"),
         )
-    },
-    absent: not_found,
+    }),
+    absent: |_, name| not_found(name),
+    shown: whole,
+    fits: all,
+    service: &super::SERVICE,
 };
+
+fn members(site: &Site, name: &str, family: &str, description: &str) -> Value {
+    json!({
+        NAME: name, "DBParameterGroupArn": site.arn(&format!("pg:{name}")),
+        FAMILY: family, "Description": description,
+    })
+}
 
 fn major(group: &Thing) -> u32 {
     let family = need(&group.value, FAMILY);
@@ -93,13 +111,13 @@ impl Rds {
         for family in families() {
             let name = format!("default.{family}");
             let description = format!("Default parameter group for {family}");
-            let members = json!({ FAMILY: family, "Description": description });
-            PARAMETER_GROUP.put(&mut state, &self.site(), &name, members);
+            let members = members(&self.site(), &name, &family, &description);
+            PARAMETER_GROUP.put(&mut state, &name, members);
         }
     }
 
     pub(super) fn describe_parameters(&self, input: &Value) -> Result<Value, AwsError> {
-        let name = need(input, "DBParameterGroupName").to_lowercase();
+        let name = need(input, NAME).to_lowercase();
         let state = self.lock();
         let group = state
             .parameter_groups
@@ -140,7 +158,7 @@ impl Rds {
             .map(|change| need(change, "ApplyMethod") == "immediate");
         let changed: Vec<bool> = changed.collect();
         self.spread(state, &name, &changed);
-        Ok(json!({ "DBParameterGroupName": name }))
+        Ok(json!({ NAME: name }))
     }
 
     /// Has the instances of a group follow it: `changed` says of each parameter whether it takes
@@ -171,7 +189,7 @@ impl Rds {
 
 /// The group that a request names, unless it is one of the vendor's.
 fn own_group<'a>(state: &'a mut State, input: &Value) -> Result<(String, &'a mut Thing), AwsError> {
-    let name = need(input, "DBParameterGroupName").to_lowercase();
+    let name = need(input, NAME).to_lowercase();
     let group = state.parameter_groups.get_mut(&name);
     let group = group.ok_or_else(|| not_found(&name))?;
     check_own(&name)?;

@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::error::AwsError;
 use super::json::need;
+use super::pages::Pages;
 use super::tagging::Tagged;
+use super::tags::Tags;
 use crate::Host;
 use crate::clock::Clock;
 use version::{CURRENT, Payload, Version};
@@ -72,8 +74,7 @@ impl Secrets {
     pub fn tagged(&self) -> Vec<Tagged> {
         let secrets = self.lock();
         let all = secrets.values();
-        all.map(|it| Tagged::new(&it.arn, &it.tags, ("Key", "Value")))
-            .collect()
+        all.map(|it| TAGS.tagged(&it.arn, &it.tags)).collect()
     }
 
     /// Rotates a secret, as its owner's function does or the service that manages it. The version
@@ -111,10 +112,12 @@ impl Secrets {
             "ListSecrets" => self.list(input),
             "PutSecretValue" => self.put_value(input),
             "RestoreSecret" => self.restore(input),
-            "TagResource" => self.tag(input),
-            "UntagResource" => self.untag(input),
             "UpdateSecretVersionStage" => self.move_stage(input),
-            other => Err(AwsError::new("UnknownOperationException", other)),
+            operation => {
+                let mut state = self.lock();
+                let answer = TAGS.call(operation, input, |id| self.tags_at(&mut state, id));
+                answer.unwrap_or_else(|| Err(AwsError::new("UnknownOperationException", operation)))
+            }
         }
     }
 
@@ -172,6 +175,20 @@ impl Secrets {
         state
     }
 
+    /// The tags of a secret that is not scheduled for deletion.
+    fn tags_at<'a>(
+        &self,
+        state: &'a mut BTreeMap<String, Secret>,
+        id: &str,
+    ) -> Result<&'a mut Vec<Value>, AwsError> {
+        let mut secrets = state.values_mut();
+        match secrets.find(|it| it.answers_to(id, &self.arn_prefix)) {
+            Some(secret) if secret.deleted.is_some() => Err(marked()),
+            Some(secret) => Ok(&mut secret.tags),
+            None => Err(not_found()),
+        }
+    }
+
     /// Runs `act` on the secret that `SecretId` names, also when it is scheduled for deletion.
     fn with<T>(
         &self,
@@ -216,6 +233,20 @@ impl Secret {
         Payload::read(input)
     }
 }
+
+const PAGES: Pages = Pages {
+    members: ("MaxResults", "NextToken"),
+    size: 100,
+    wrong: || AwsError::new("InvalidNextTokenException", "Invalid token."),
+};
+
+const TAGS: Tags = Tags {
+    service: "secretsmanager",
+    members: ("SecretId", "TagKeys"),
+    check: write::check_tags,
+    too_many: write::too_many_tags,
+    ..Tags::LISTED
+};
 
 fn not_found() -> AwsError {
     AwsError::new(

@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::version::midnight;
-use super::{Secret, Secrets};
+use super::{PAGES, Secret, Secrets};
 use crate::aws::error::AwsError;
-use crate::aws::json::{flag, list, need, number, page, seconds, text, texts};
+use crate::aws::json::{flag, list, need, seconds, text, texts};
+use crate::aws::pages::Pages;
 
 impl Secrets {
     pub(super) fn get_value(&self, input: &Value) -> Result<Value, AwsError> {
@@ -65,8 +66,8 @@ impl Secrets {
                     .collect()
             }
         };
-        let size = number(input, "MaxResults").unwrap_or(20) as usize;
-        let (ids, next) = page(ids, text(input, "NextToken"), size).map_err(|()| bad_token())?;
+        let pages = Pages { size: 20, ..PAGES };
+        let (ids, next) = pages.cut(input, ids)?;
         let (mut values, mut errors) = (Vec::new(), Vec::new());
         for id in ids {
             match self.get_value(&json!({"SecretId": id})) {
@@ -78,10 +79,7 @@ impl Secrets {
                 }
             }
         }
-        Ok(with_token(
-            json!({"SecretValues": values, "Errors": errors}),
-            next,
-        ))
+        Ok(pages.told(json!({"SecretValues": values, "Errors": errors}), next))
     }
 
     pub(super) fn describe(&self, input: &Value) -> Result<Value, AwsError> {
@@ -111,9 +109,6 @@ impl Secrets {
         if text(input, "SortOrder") != Some("asc") {
             found.reverse();
         }
-        let size = number(input, "MaxResults").unwrap_or(100) as usize;
-        let (found, next) =
-            page(found, text(input, "NextToken"), size).map_err(|()| bad_token())?;
         let listed: Vec<Value> = found
             .into_iter()
             .map(|secret| {
@@ -124,12 +119,11 @@ impl Secrets {
                 Value::Object(out)
             })
             .collect();
-        Ok(with_token(json!({"SecretList": listed}), next))
+        PAGES.of(input, "SecretList", listed)
     }
 
     pub(super) fn list_versions(&self, input: &Value) -> Result<Value, AwsError> {
         let deprecated = flag(input, "IncludeDeprecated");
-        let size = number(input, "MaxResults").unwrap_or(100) as usize;
         self.with(input, |secret, _| {
             let versions: Vec<Value> = secret
                 .versions
@@ -147,23 +141,11 @@ impl Secrets {
                     out
                 })
                 .collect();
-            let (versions, next) =
-                page(versions, text(input, "NextToken"), size).map_err(|()| bad_token())?;
-            let out = json!({"Versions": versions, "ARN": secret.arn, "Name": secret.name});
-            Ok(with_token(out, next))
+            let mut out = PAGES.of(input, "Versions", versions)?;
+            (out["ARN"], out["Name"]) = (json!(secret.arn), json!(secret.name));
+            Ok(out)
         })
     }
-}
-
-fn with_token(mut out: Value, next: Option<String>) -> Value {
-    if let Some(next) = next {
-        out["NextToken"] = json!(next);
-    }
-    out
-}
-
-fn bad_token() -> AwsError {
-    AwsError::new("InvalidNextTokenException", "Invalid token.")
 }
 
 /// Filters are and-ed; the values of one are or-ed, by prefix, and `!` negates.

@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 use super::version::CURRENT;
 use super::{Secret, Secrets, marked};
 use crate::aws::error::AwsError;
-use crate::aws::json::{drop_tags, flag, list, merge_tags, need, number, text, texts};
+use crate::aws::json::{flag, need, number, text, texts};
 
 /// How many tags a secret may have.
-const MAX_TAGS: usize = 50;
 
 impl Secrets {
     pub(super) fn create(&self, input: &Value) -> Result<Value, AwsError> {
@@ -40,8 +39,7 @@ impl Secrets {
             ));
         }
         let now = self.clock.now();
-        let tags = list(input, "Tags").to_vec();
-        check_tags(&tags)?;
+        let tags = super::TAGS.given(input)?;
         let mut secret = Secret {
             arn: format!("{}{name}-{}", self.arn_prefix, random_suffix()),
             name: name.to_owned(),
@@ -184,23 +182,6 @@ impl Secrets {
             Ok(json!({"ARN": secret.arn, "Name": secret.name}))
         })
     }
-
-    pub(super) fn tag(&self, input: &Value) -> Result<Value, AwsError> {
-        self.with_live(input, |secret, _| {
-            let mut tags = secret.tags.clone();
-            merge_tags(&mut tags, list(input, "Tags"), "Key");
-            check_tags(&tags)?;
-            secret.tags = tags;
-            Ok(json!({}))
-        })
-    }
-
-    pub(super) fn untag(&self, input: &Value) -> Result<Value, AwsError> {
-        self.with_live(input, |secret, _| {
-            drop_tags(&mut secret.tags, &texts(input, "TagKeys"), "Key");
-            Ok(json!({}))
-        })
-    }
 }
 
 fn check_name(name: &str) -> Result<(), AwsError> {
@@ -214,23 +195,20 @@ fn check_name(name: &str) -> Result<(), AwsError> {
     ))
 }
 
-fn check_tags(tags: &[Value]) -> Result<(), AwsError> {
-    let reserved = tags
-        .iter()
-        .any(|tag| need(tag, "Key").to_ascii_lowercase().starts_with("aws:"));
-    if reserved {
-        return Err(AwsError::new(
+pub(super) fn check_tags(tags: &[Value]) -> Result<(), AwsError> {
+    let is_reserved = |tag: &Value| need(tag, "Key").to_ascii_lowercase().starts_with("aws:");
+    match tags.iter().any(is_reserved) {
+        true => Err(AwsError::new(
             "InvalidParameterException",
             "Tag keys beginning with aws: are reserved.",
-        ));
+        )),
+        false if tags.len() > 50 => Err(too_many_tags()),
+        false => Ok(()),
     }
-    if tags.len() > MAX_TAGS {
-        return Err(AwsError::new(
-            "InvalidParameterException",
-            format!("A secret has at most {MAX_TAGS} tags."),
-        ));
-    }
-    Ok(())
+}
+
+pub(super) fn too_many_tags() -> AwsError {
+    AwsError::new("InvalidParameterException", "A secret has at most 50 tags.")
 }
 
 fn checked_payload(input: &Value) -> Result<Option<super::version::Payload>, AwsError> {

@@ -1,10 +1,20 @@
-//! Simple kinds of the services that talk in forms, each a row of a table: what one is called, what
-//! it is made of and needs, who uses it, and in which words the service refuses. To make, describe,
-//! change and delete one is here, once.
+//! Simple kinds, each a row of a table: what one is called, what it is made of and needs, who uses
+//! it, and in which words the service refuses. To make, describe, list, change and delete one is
+//! here, once, for services that talk in forms and for those that talk in JSON.
 //!
-//! The operations are known by a kind's noun - `CreateNOUN`, `DescribeNOUNs`, `ModifyNOUN`,
-//! `DeleteNOUN` - and so are the members of their answers. The service's model has checked what a
-//! request must say.
+//! The operations are known by a kind's noun: `CreateNOUN` (`Register`, `Put`), `DescribeNOUN`,
+//! `DescribeNOUNs`, `ListNOUNs`, `DeleteNOUN` (`Deregister`). What changes one goes by names of its
+//! own. Answers follow the service's model: an operation whose output has the member of one answers
+//! it whole, every other the members that its output has. The model has checked what a request must
+//! say.
+//!
+//! To add a simple kind:
+//!
+//! 1. name its operations in `schemas/trim_botocore.py`, and run that;
+//! 2. give its service's state a [`Shelf`]: it is in the dump;
+//! 3. write its row, a `const` [`Kind`]: every field, and the source of each refusal;
+//! 4. name the row among the kinds that its service hands to [`Service::answer`], and in `tagged`;
+//! 5. have a client of the vendor's, or a test, make, read, change and delete one.
 
 pub mod subnets;
 
@@ -14,206 +24,355 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
-use super::json::{need, text};
-use super::query_rules::{page, tags_of};
+use super::json::{copy, need};
+use super::schema::{self, Model};
 use super::tagging::Tagged;
+use super::tags::Tags;
 use crate::Host;
 
-/// The things of a kind, by name.
-pub type Shelf = BTreeMap<String, Thing>;
+/// The things of a kind, by key: a name, or an ARN that the service made.
+pub type Shelf<T = Kept> = BTreeMap<String, Thing<T>>;
+
+/// What a service keeps of a thing beside what it describes: the values of parameters.
+pub type Kept = Map<String, Value>;
 
 /// A simple thing.
 #[derive(Serialize)]
-pub struct Thing {
+pub struct Thing<T = Kept> {
     /// As described, without tags.
     pub value: Value,
-    /// Its tags.
+    /// Its tags, in the service's own words.
     pub tags: Vec<Value>,
-    /// What the service keeps of it and describes elsewhere: the values of parameters.
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    pub kept: Map<String, Value>,
+    /// What is described elsewhere.
+    pub kept: T,
+    /// Whether it was deleted, and is only described for a while.
+    pub gone: bool,
 }
 
-impl Thing {
+impl<T: Default> Thing<T> {
     /// A thing that keeps nothing else.
     pub fn new(value: Value, tags: Vec<Value>) -> Self {
         Self {
             value,
             tags,
-            kept: Map::new(),
+            kept: T::default(),
+            gone: false,
         }
     }
 }
 
-/// A simple kind of a service whose state is an `S`. Names are kept in lower case.
-pub struct Kind<S: 'static> {
-    /// What operations and answers call one: `DBSubnetGroup`. Its name is the member `NOUNName`.
-    pub noun: &'static str,
-    /// What stands before the name in its ARN, and the member that answers the ARN.
+/// A simple kind of a service whose state is an `S`.
+pub struct Kind<S: 'static, T: 'static = Kept> {
+    /// What operations call one, and several.
+    pub noun: (&'static str, &'static str),
+    /// The members that answer one, and several.
+    pub answers: (&'static str, &'static str),
+    /// What stands before the name in its ARN, and the member that says the ARN.
     pub arn: (&'static str, &'static str),
-    /// Where its things are.
-    pub on: fn(&mut S) -> &mut Shelf,
-    /// Refuses a name that the service does not take.
-    pub named: fn(&str) -> Result<(), AwsError>,
-    /// The members of a new one, but for its name and ARN. Refuses what does not fit, and what
-    /// needs something that is not there.
-    pub made: fn(&S, &Site, &Value) -> Result<Value, AwsError>,
-    /// The members of one that a request changes, where a kind can be changed as a whole.
-    pub changed: Option<Change<S>>,
+    /// Where its things are: to read, and to change.
+    pub on: (fn(&S) -> &Shelf<T>, fn(&mut S) -> &mut Shelf<T>),
+    /// The key of a new one. Refuses a name that the service does not take.
+    pub named: fn(&S, &Site, &Value) -> Result<String, AwsError>,
+    /// The keys of what a request is about; none: of everything.
+    pub asked: fn(&S, &Site, &Value) -> Result<Vec<String>, AwsError>,
+    /// What a new one is described as. Refuses what does not fit, and what needs something that is
+    /// not there.
+    pub made: fn(&S, &Site, &str, &Value) -> Result<Value, AwsError>,
+    /// What the operations change that change one.
+    pub changes: &'static [(&'static str, Change<S>)],
     /// Refuses to delete one that is in use, or the vendor's own.
-    pub free: fn(&S, &str) -> Result<(), AwsError>,
-    /// There is one of that name already.
-    pub exists: fn(&str) -> AwsError,
-    /// There is none of that name.
-    pub absent: fn(&str) -> AwsError,
+    pub free: fn(&S, &Site, &str, &Value) -> Result<(), AwsError>,
+    /// What becomes of one that is deleted.
+    pub going: Going,
+    /// What becomes of a request to make what is there.
+    pub taken: Taken,
+    /// There is none of that key.
+    pub absent: fn(&Site, &str) -> AwsError,
+    /// How an operation shows one.
+    pub shown: fn(&S, &Thing<T>, &str) -> Value,
+    /// Whether a listing that is asked for this way has one.
+    pub fits: fn(&S, &Thing<T>, &Value) -> bool,
+    /// How its service lists things, and speaks of their tags.
+    pub service: &'static Service,
 }
 
-/// What a request changes: the state, the place, the name and what is asked for.
+/// What is alike in all kinds of a service.
+pub struct Service {
+    /// A page of several: the request, the member, all of them.
+    pub pages: fn(&Value, &str, Vec<Value>) -> Result<Value, AwsError>,
+    /// How it speaks of tags.
+    pub tags: Tags,
+}
+
+impl Service {
+    /// Answers a call about one of these kinds, or about tags: `tags_at` finds those of what a
+    /// request names, of whatever kind.
+    pub fn answer<S, T: Default>(
+        &self,
+        kinds: &[Kind<S, T>],
+        state: &mut S,
+        asked: &Asked,
+        tags_at: impl for<'a> FnOnce(&'a mut S, &str) -> Found<'a>,
+    ) -> Result<Value, AwsError> {
+        let answered = kinds.iter().find_map(|kind| kind.call(state, asked));
+        let (operation, input) = (asked.operation, asked.input);
+        let answered =
+            answered.or_else(|| (self.tags).call(operation, input, |named| tags_at(state, named)));
+        answered.unwrap_or_else(|| {
+            let code = match asked.site.model.is_query() {
+                true => "InvalidAction",
+                false => "UnknownOperationException",
+            };
+            Err(AwsError::new(code, operation))
+        })
+    }
+}
+
+/// The tags of something, or why there are none.
+pub type Found<'a> = Result<&'a mut Vec<Value>, AwsError>;
+
+/// The members that a request changes, a null where it takes one away: of the state, the place, the
+/// key and what is asked for.
 pub type Change<S> = fn(&S, &Site, &str, &Value) -> Result<Value, AwsError>;
 
-/// Where things are: what their ARNs begin with.
+/// What becomes of a thing that is deleted.
+#[derive(Clone, Copy)]
+pub enum Going {
+    /// It is forgotten, with what else there is of it.
+    Forgotten(fn(&Site, &str)),
+    /// It is described for a while, with these members changed, and no longer listed.
+    Described(fn(&Site, &mut Value)),
+}
+
+impl Going {
+    /// Nothing else is there of it.
+    pub const FORGOTTEN: Self = Self::Forgotten(|_, _| ());
+}
+
+/// What becomes of a request to make a thing that is there.
+#[derive(Clone, Copy)]
+pub enum Taken {
+    /// It is refused in these words.
+    Refused(fn(&Site, &str) -> AwsError),
+    /// The one that is there is answered, as it is.
+    Answered,
+    /// The one that is there becomes what is asked for, and keeps its tags.
+    Replaced,
+}
+
+/// Where things are, and when.
 pub struct Site {
+    /// What the service stands on.
+    pub host: Host,
+    model: &'static Model,
     prefix: String,
-    /// The region.
-    pub region: String,
 }
 
 impl Site {
     /// Of a service, by its name in ARNs.
     pub fn of(host: &Host, service: &str) -> Self {
         Self {
-            prefix: format!("arn:aws:{service}:{}:{}", host.region, host.account),
-            region: host.region.clone(),
+            prefix: format!("arn:aws:{service}:{}:{}:", host.region, host.account),
+            model: schema::model(service).expect("a service with a shelf has a model"),
+            host: host.clone(),
         }
     }
 
-    fn arn(&self, kind: &str, name: &str) -> String {
-        format!("{}:{kind}:{name}", self.prefix)
+    /// The ARN of a resource, for example `subgrp:default`.
+    pub fn arn(&self, resource: &str) -> String {
+        format!("{}{resource}", self.prefix)
+    }
+
+    /// The resource of an ARN of this place.
+    pub fn resource<'a>(&self, arn: &'a str) -> Option<&'a str> {
+        arn.strip_prefix(&self.prefix)
+    }
+
+    /// The clouds' time, as JSON and query services write it.
+    pub fn now(&self) -> Value {
+        super::json::seconds(self.host.clock.now())
     }
 }
 
-impl<S> Kind<S> {
+/// A call that the schema has let through.
+pub struct Asked<'a> {
+    /// Where.
+    pub site: &'a Site,
+    /// Which operation.
+    pub operation: &'a str,
+    /// With what.
+    pub input: &'a Value,
+}
+
+impl<S, T: Default> Kind<S, T> {
     /// Carries out an operation, unless it is none of this kind's.
-    pub fn call(
-        &self,
-        state: &mut S,
-        site: &Site,
-        operation: &str,
-        input: &Value,
-    ) -> Option<Result<Value, AwsError>> {
-        let verb = match operation.strip_suffix('s') {
-            Some(several) => several.strip_suffix(self.noun)?,
-            None => operation.strip_suffix(self.noun)?,
-        };
-        match verb {
-            "Create" => Some(self.create(state, site, input)),
-            "Describe" => Some(self.describe(state, input)),
-            "Modify" => self
-                .changed
-                .map(|changed| self.modify(state, site, input, changed)),
-            "Delete" => Some(self.delete(state, input)),
+    pub fn call(&self, state: &mut S, asked: &Asked) -> Option<Result<Value, AwsError>> {
+        let mut changes = self.changes.iter();
+        if let Some((_, change)) = changes.find(|(name, _)| *name == asked.operation) {
+            return Some(self.change(state, asked, *change));
+        }
+        let (one, several) = self.noun;
+        if let Some(verb) = asked.operation.strip_suffix(several) {
+            return matches!(verb, "Describe" | "List").then(|| self.list(state, asked));
+        }
+        match asked.operation.strip_suffix(one)? {
+            "Create" | "Register" | "Put" => Some(self.create(state, asked)),
+            // One that is gone is described as well.
+            "Describe" => Some(
+                self.key(state, asked)
+                    .and_then(|key| self.answer(state, asked, &key)),
+            ),
+            "Delete" | "Deregister" => Some(self.delete(state, asked)),
             _ => None,
         }
     }
 
     /// Puts one there that no request asked for: what the vendor has from the start.
-    pub fn put(&self, state: &mut S, site: &Site, name: &str, members: Value) {
-        let value = self.whole(site, name, members);
-        let shelf = (self.on)(state);
-        shelf.insert(name.to_owned(), Thing::new(value, Vec::new()));
+    pub fn put(&self, state: &mut S, key: &str, value: Value) {
+        (self.on.1)(state).insert(key.to_owned(), Thing::new(value, Vec::new()));
     }
 
-    /// The tags of one.
-    pub fn tags_of<'a>(
-        &self,
-        state: &'a mut S,
-        name: &str,
-    ) -> Result<&'a mut Vec<Value>, AwsError> {
-        let found = (self.on)(state).get_mut(name);
-        found
-            .map(|it| &mut it.tags)
-            .ok_or_else(|| (self.absent)(name))
-    }
-
-    /// Every one with its tags.
-    pub fn tagged(&self, state: &mut S, site: &Site) -> Vec<Tagged> {
-        let things = (self.on)(state).iter();
-        let of = |(name, it): (&String, &Thing)| {
-            Tagged::new(site.arn(self.arn.0, name), &it.tags, ("Key", "Value"))
-        };
-        things.map(of).collect()
-    }
-
-    fn name_of(&self, input: &Value) -> Option<String> {
-        text(input, &format!("{}Name", self.noun)).map(str::to_lowercase)
-    }
-
-    fn whole(&self, site: &Site, name: &str, mut members: Value) -> Value {
-        members[format!("{}Name", self.noun)] = json!(name);
-        members[self.arn.1] = json!(site.arn(self.arn.0, name));
-        members
-    }
-
-    fn create(&self, state: &mut S, site: &Site, input: &Value) -> Result<Value, AwsError> {
-        let name = self.name_of(input).unwrap_or_default();
-        (self.named)(&name)?;
-        let tags = tags_of(input)?;
-        let members = (self.made)(state, site, input)?;
-        let shelf = (self.on)(state);
-        if shelf.contains_key(&name) {
-            return Err((self.exists)(&name));
+    /// Has one that is there go, whoever uses it.
+    pub fn leave(&self, state: &mut S, site: &Site, key: &str) {
+        let thing = (self.on.1)(state).get_mut(key);
+        if let (Some(thing), Going::Described(change)) = (thing, self.going) {
+            change(site, &mut thing.value);
+            thing.gone = true;
         }
-        let value = self.whole(site, &name, members);
-        shelf.insert(name, Thing::new(value.clone(), tags));
-        Ok(json!({ self.noun: value }))
     }
 
-    fn describe(&self, state: &mut S, input: &Value) -> Result<Value, AwsError> {
-        let shelf = (self.on)(state);
-        let found = match self.name_of(input) {
-            None => shelf.values().map(|it| it.value.clone()).collect(),
-            Some(name) => {
-                let found = shelf.get(&name).ok_or_else(|| (self.absent)(&name))?;
-                vec![found.value.clone()]
-            }
-        };
-        page(input, &format!("{}s", self.noun), found)
+    /// Every one with its tags, those that are gone too.
+    pub fn tagged(&self, state: &S) -> Vec<Tagged> {
+        let all = (self.on.0)(state).values();
+        all.map(|it| {
+            self.service
+                .tags
+                .tagged(need(&it.value, self.arn.1), &it.tags)
+        })
+        .collect()
     }
 
-    fn modify(
-        &self,
-        state: &mut S,
-        site: &Site,
-        input: &Value,
-        changed: Change<S>,
-    ) -> Result<Value, AwsError> {
-        let name = self.name_of(input).unwrap_or_default();
-        if !(self.on)(state).contains_key(&name) {
-            return Err((self.absent)(&name));
+    /// The key of the one thing that a call is about.
+    fn key(&self, state: &S, asked: &Asked) -> Result<String, AwsError> {
+        let mut keys = (self.asked)(state, asked.site, asked.input)?;
+        Ok(keys.pop().unwrap_or_default())
+    }
+
+    /// The same, of a thing that is there.
+    fn there(&self, state: &S, asked: &Asked) -> Result<String, AwsError> {
+        let key = self.key(state, asked)?;
+        match (self.on.0)(state).get(&key) {
+            Some(thing) if !thing.gone => Ok(key),
+            _ => Err((self.absent)(asked.site, &key)),
         }
-        let members = changed(state, site, &name, input)?;
-        let thing = (self.on)(state).get_mut(&name);
-        let thing = thing.ok_or_else(|| (self.absent)(&name))?;
-        if let (Some(value), Value::Object(members)) = (thing.value.as_object_mut(), members) {
+    }
+
+    fn create(&self, state: &mut S, asked: &Asked) -> Result<Value, AwsError> {
+        let (site, input) = (asked.site, asked.input);
+        let key = (self.named)(state, site, input)?;
+        let tags = self.service.tags.given(input)?;
+        let value = (self.made)(state, site, &key, input)?;
+        let shelf = (self.on.1)(state);
+        match (shelf.get_mut(&key).filter(|it| !it.gone), self.taken) {
+            (Some(_), Taken::Refused(words)) => return Err(words(site, &key)),
+            (Some(_), Taken::Answered) => {}
+            (Some(thing), Taken::Replaced) => thing.value = value,
+            (None, _) => drop(shelf.insert(key.clone(), Thing::new(value, tags))),
+        }
+        self.answer(state, asked, &key)
+    }
+
+    fn list(&self, state: &S, asked: &Asked) -> Result<Value, AwsError> {
+        let keys = (self.asked)(state, asked.site, asked.input)?;
+        let shelf = (self.on.0)(state);
+        if let Some(key) = keys.iter().find(|key| !shelf.contains_key(*key)) {
+            return Err((self.absent)(asked.site, key));
+        }
+        let all = shelf.iter().filter(|(_, it)| !it.gone);
+        let found = all.filter(|(key, it)| {
+            (keys.is_empty() || keys.contains(key)) && (self.fits)(state, it, asked.input)
+        });
+        let shown = found.map(|(_, it)| (self.shown)(state, it, asked.operation));
+        (self.service.pages)(asked.input, self.answers.1, shown.collect())
+    }
+
+    fn change(&self, state: &mut S, asked: &Asked, change: Change<S>) -> Result<Value, AwsError> {
+        let key = self.there(state, asked)?;
+        let members = change(state, asked.site, &key, asked.input)?;
+        let thing = (self.on.1)(state).get_mut(&key);
+        let value = thing.and_then(|it| it.value.as_object_mut());
+        if let (Some(value), Value::Object(members)) = (value, members) {
             value.extend(members);
+            value.retain(|_, it| !it.is_null());
         }
-        Ok(json!({ self.noun: thing.value }))
+        self.answer(state, asked, &key)
     }
 
-    fn delete(&self, state: &mut S, input: &Value) -> Result<Value, AwsError> {
-        let name = self.name_of(input).unwrap_or_default();
-        if !(self.on)(state).contains_key(&name) {
-            return Err((self.absent)(&name));
+    fn delete(&self, state: &mut S, asked: &Asked) -> Result<Value, AwsError> {
+        let key = self.there(state, asked)?;
+        (self.free)(state, asked.site, &key, asked.input)?;
+        self.leave(state, asked.site, &key);
+        let answer = self.answer(state, asked, &key);
+        if let Going::Forgotten(forget) = self.going {
+            (self.on.1)(state).remove(&key);
+            forget(asked.site, &key);
         }
-        (self.free)(state, &name)?;
-        (self.on)(state).remove(&name);
-        Ok(json!({}))
+        answer
     }
+
+    /// What a call answers that was about one thing.
+    fn answer(&self, state: &S, asked: &Asked, key: &str) -> Result<Value, AwsError> {
+        let thing = (self.on.0)(state).get(key);
+        let thing = thing.ok_or_else(|| (self.absent)(asked.site, key))?;
+        let shown = (self.shown)(state, thing, asked.operation);
+        let output = asked.site.model.output(asked.operation);
+        match output.is_some_and(|it| it.members.contains_key(self.answers.0)) {
+            true => Ok(json!({ self.answers.0: shown })),
+            false => Ok(asked.site.model.cut(asked.operation, shown)),
+        }
+    }
+}
+
+/// What is described of those that are not gone.
+pub fn live<T>(shelf: &Shelf<T>) -> impl Iterator<Item = &Value> {
+    shelf.values().filter(|it| !it.gone).map(|it| &it.value)
+}
+
+/// For a kind of which any may be deleted.
+pub fn unused<S>(_: &S, _: &Site, _: &str, _: &Value) -> Result<(), AwsError> {
+    Ok(())
+}
+
+/// For a kind that is shown as it is kept.
+pub fn whole<S, T>(_: &S, thing: &Thing<T>, _: &str) -> Value {
+    thing.value.clone()
+}
+
+/// For a kind whose listings have all that are there.
+pub fn all<S, T>(_: &S, _: &Thing<T>, _: &Value) -> bool {
+    true
+}
+
+/// The tags of what an ARN names, where that is of one of these kinds. One that is gone is absent.
+pub fn tags_at<'a, S>(
+    kinds: &[Kind<S>],
+    state: &'a mut S,
+    site: &Site,
+    arn: &str,
+) -> Option<Found<'a>> {
+    let resource = site.resource(arn)?;
+    let (kind, name) = kinds
+        .iter()
+        .find_map(|kind| Some((kind, resource.strip_prefix(kind.arn.0)?)))?;
+    let mut things = (kind.on.1)(state).values_mut();
+    let found = things.find(|it| !it.gone && need(&it.value, kind.arn.1) == arn);
+    let tags = found.map(|it| &mut it.tags);
+    Some(tags.ok_or_else(|| (kind.absent)(site, name)))
 }
 
 /// Members of a request that are there, for what is changed.
 pub fn given(input: &Value, names: &[&str]) -> Value {
-    let given = names.iter().filter(|name| text(input, name).is_some());
-    let given = given.map(|name| ((*name).to_owned(), json!(need(input, name))));
-    Value::Object(given.collect())
+    let mut given = Map::new();
+    copy(input, names, &mut given);
+    Value::Object(given)
 }

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use super::Gcp;
 use super::error::{ApiError, Outcome};
-use super::names::project_number;
 use super::schema::Object;
 use super::wire::{Call, page};
 use crate::name_server::{Authority, Responder, Served, Set};
@@ -111,10 +110,6 @@ impl Gcp {
             return Err(ApiError::legacy(403, "forbidden", message));
         }
         match method {
-            "projects.get" => Ok(json!({
-                "kind": "dns#project", "id": self.dns_project(call),
-                "number": project_number(&self.dns_project(call)),
-            })),
             "managedZones.create" => self.create_zone(call),
             "managedZones.list" => self.list_zones(call),
             "managedZones.get" => {

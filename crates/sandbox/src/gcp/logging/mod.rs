@@ -105,24 +105,6 @@ impl Gcp {
         match call.method.id.as_str() {
             "logging.entries.list" => self.list_entries(call),
             "logging.entries.write" => self.write_entries(call),
-            "logging.projects.logs.list" => {
-                self.check_project(call.var(0))?;
-                let all = self
-                    .inner
-                    .logs
-                    .0
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                let mut names: Vec<String> = all
-                    .iter()
-                    .filter_map(|e| e["logName"].as_str().map(str::to_owned))
-                    .collect();
-                names.sort();
-                names.dedup();
-                drop(all);
-                let (names, next) = call.page(names, 50)?;
-                Ok(json!({ "logNames": names, "nextPageToken": next }))
-            }
             other => Err(ApiError::unimplemented(other)),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::invalid;
 use crate::gcp::error::Outcome;
@@ -165,28 +165,4 @@ pub(super) fn server_settings(settings: &Object) -> BTreeMap<String, String> {
     let own = given(settings).filter(|(name, _)| !name.contains('.'));
     own.map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
-}
-
-/// What `flags.list` answers.
-pub(super) fn list() -> Value {
-    let items = FLAGS.iter().map(|flag| {
-        let mut out = json!({
-            "kind": "sql#flag", "name": flag.name, "requiresRestart": flag.restarts,
-            "appliesTo": ["POSTGRES_14", "POSTGRES_15", "POSTGRES_16", "POSTGRES_17", "POSTGRES_18"],
-        });
-        match flag.takes {
-            Takes::Boolean => out["type"] = "BOOLEAN".into(),
-            Takes::Integer(least, most) => {
-                out["type"] = "INTEGER".into();
-                out["minValue"] = least.to_string().into();
-                out["maxValue"] = most.to_string().into();
-            }
-            Takes::Text(values) => {
-                out["type"] = "STRING".into();
-                out["allowedStringValues"] = values.into();
-            }
-        }
-        out
-    });
-    json!({ "kind": "sql#flagsList", "items": items.collect::<Vec<_>>() })
 }

@@ -15,7 +15,6 @@ use crate::gcp::wire::Call;
 
 const CREATION: Duration = Duration::from_secs(8 * 60);
 const DELETION: Duration = Duration::from_secs(60);
-const RESTART: Duration = Duration::from_secs(60);
 
 /// How long a new instance takes no change although its operation is done.
 const UNFIT: Duration = Duration::from_secs(5);
@@ -243,26 +242,6 @@ impl Gcp {
         }))
     }
 
-    pub(super) fn connect_settings(&self, call: &Call) -> Outcome {
-        let mut state = self.inner.sql.lock();
-        let message = &state.running(call.var(1))?.message;
-        let mut out = json!({
-            "kind": "sql#connectSettings",
-            "serverCaMode": message["settings"]["ipConfiguration"]["serverCaMode"],
-        });
-        for field in [
-            "serverCaCert",
-            "ipAddresses",
-            "region",
-            "databaseVersion",
-            "backendType",
-            "connectionName",
-        ] {
-            out[field] = message.get(field).cloned().unwrap_or_default();
-        }
-        Ok(out)
-    }
-
     pub(super) fn delete_instance(&self, call: &Call) -> Outcome {
         let name = call.var(1).to_owned();
         // As other backups here it holds nothing; the API for backups of deleted instances is not
@@ -299,41 +278,6 @@ impl Gcp {
                 }
             }
             gcp.finish_sql(&begun, Ok(()));
-        });
-        self.sql_operation(call, &operation)
-    }
-
-    pub(super) fn restart_instance(&self, call: &Call) -> Outcome {
-        let name = call.var(1).to_owned();
-        let failover = call.method.id == "sql.instances.failover";
-        let (operation, server) = {
-            let mut state = self.inner.sql.lock();
-            state.running(&name)?;
-            let instance = state.idle(&name)?;
-            let given = instance.settings();
-            if failover {
-                if settings::word(&given, &["availabilityType"]) != "REGIONAL" {
-                    return Err(invalid("The instance is not highly available"));
-                }
-                let context = call.body.get("failoverContext");
-                let version = context.and_then(|it| it.get("settingsVersion"));
-                super::change::check_version(&given, version)?;
-            }
-            let server = instance.server.clone();
-            let kind = if failover { "FAILOVER" } else { "RESTART" };
-            (state.begin(self, call, &name, kind), server)
-        };
-        let (gcp, begun) = (self.clone(), operation.clone());
-        self.host().background.spawn(async move {
-            if let Some(server) = &server {
-                server.stop().await;
-            }
-            gcp.take_sql(&begun, RESTART).await;
-            let result = match &server {
-                Some(server) => server.start().await.map_err(super::server::failed),
-                None => Ok(()),
-            };
-            gcp.finish_sql(&begun, result);
         });
         self.sql_operation(call, &operation)
     }

@@ -23,16 +23,6 @@ use super::schema::Object;
 use super::wire::{Call, page};
 use crate::backing::Postgres;
 
-/// The tiers that `tiers.list` names: name, bytes of memory, bytes of disk.
-const TIERS: [(&str, u64, u64); 6] = [
-    ("db-f1-micro", 643_825_664, 3_298_534_883_328),
-    ("db-g1-small", 1_825_361_101, 3_298_534_883_328),
-    ("db-custom-1-3840", 4_026_531_840, 70_368_744_177_664),
-    ("db-custom-2-7680", 8_053_063_680, 70_368_744_177_664),
-    ("db-perf-optimized-N-2", 17_179_869_184, 70_368_744_177_664),
-    ("db-perf-optimized-N-4", 34_359_738_368, 70_368_744_177_664),
-];
-
 /// Every instance of the project, and what was done to them.
 #[derive(Default)]
 pub struct Sql(Mutex<State>);
@@ -177,9 +167,6 @@ impl Gcp {
     /// Methods of Cloud SQL.
     pub(super) async fn cloud_sql(&self, call: Call) -> Outcome {
         let method = call.method.id.strip_prefix("sql.").unwrap_or_default();
-        if method == "flags.list" {
-            return Ok(flags::list());
-        }
         if self.check_project(call.var(0)).is_err() {
             return Err(not_authorized());
         }
@@ -190,22 +177,18 @@ impl Gcp {
             "instances.get" => self.get_instance(&call),
             "instances.patch" | "instances.update" => self.change_instance(&call),
             "instances.delete" => self.delete_instance(&call),
-            "instances.restart" | "instances.failover" => self.restart_instance(&call),
             "instances.listServerCas" => self.list_server_cas(&call),
-            "connect.get" => self.connect_settings(&call),
             "databases.insert" => self.insert_database(&call).await,
-            "databases.patch" | "databases.update" => Err(unimplemented("changes of databases")),
             "databases.delete" => self.delete_database(&call).await,
             "databases.get" | "databases.list" => self.read_databases(&call),
             "users.insert" => self.insert_user(&call).await,
             "users.update" => self.update_user(&call).await,
             "users.delete" => self.delete_user(&call).await,
-            "users.get" | "users.list" => self.read_users(&call),
+            "users.list" => self.read_users(&call),
             "backupRuns.insert" => self.insert_backup(&call),
             "backupRuns.delete" => self.delete_backup(&call),
             "backupRuns.get" | "backupRuns.list" => self.read_backups(&call),
             "operations.get" | "operations.list" => self.sql_operations(&call),
-            "tiers.list" => Ok(self.list_tiers()),
             other => Err(ApiError::unimplemented(other)),
         }
     }
@@ -217,7 +200,7 @@ impl Gcp {
     /// beside a 404; its issues 13068 and 1244 and googleapis/google-api-go-client#1815.
     /// `instances.get` itself answers 404 in newer reports.
     fn check_parent(&self, method: &str, call: &Call) -> Outcome<()> {
-        let within = ["databases.", "users.", "backupRuns.", "connect."];
+        let within = ["databases.", "users.", "backupRuns."];
         let asks = within.iter().any(|kind| method.starts_with(kind))
             || method == "instances.listServerCas";
         if asks && !self.inner.sql.lock().instances.contains_key(call.var(1)) {
@@ -261,16 +244,6 @@ impl Gcp {
             "p{}-sandbx@gcp-sa-cloud-sql.iam.gserviceaccount.com",
             project_number(&self.host().project)
         )
-    }
-
-    fn list_tiers(&self) -> Value {
-        let items = TIERS.iter().map(|(tier, memory, disk)| {
-            json!({
-                "kind": "sql#tier", "tier": tier, "RAM": memory.to_string(),
-                "DiskQuota": disk.to_string(), "region": super::names::LOCATIONS,
-            })
-        });
-        json!({ "kind": "sql#tiersList", "items": items.collect::<Vec<_>>() })
     }
 }
 

@@ -92,12 +92,6 @@ impl Gcp {
             out.insert("project".into(), self.host().project.clone().into());
             Value::Object(out)
         };
-        if call.method.id == "sql.users.get" {
-            return all
-                .get(call.var(2))
-                .map(view)
-                .ok_or_else(|| absent(call.var(2)));
-        }
         let items: Vec<Value> = all.values().map(view).collect();
         Ok(json!({ "kind": "sql#usersList", "items": items }))
     }
