@@ -106,7 +106,7 @@ async fn revised(stage: &Stage) {
     run(stage, APPLY, "aws", Exit::Success).await;
     let now = there(stage).await;
     let scaling = now.auto_scaling_configuration_summary().expect("one");
-    assert_eq!(scaling.auto_scaling_configuration_revision(), Some(1));
+    assert_eq!(scaling.auto_scaling_configuration_revision(), 1);
     run(stage, PLAN, "aws", Exit::Success).await;
     run(stage, DESTROY, "aws", Exit::Success).await;
     assert!(parts(stage).await.1.is_empty());
