@@ -16,7 +16,7 @@ const MADE_FIRST: &str = "made first; the old one goes when nothing uses it";
 /// Puts the deletes of older generations into the change that makes the new one, and says of each
 /// other one what took its place.
 ///
-/// What loses data stands for itself, as it is allowed by its own address; so does what is
+/// What loses data stands for itself, as it is allowed by its own address; and so does what is
 /// released.
 pub(super) fn fold(
     changes: &mut [Change],
