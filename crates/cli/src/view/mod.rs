@@ -74,8 +74,8 @@ pub fn whole_width() -> usize {
     }
 }
 
-/// How wide standard error is, in columns; where it is no terminal lines are left whole, for those
-/// who search them.
+/// How wide standard error is, in columns: the terminal's, at least 40; without a bound where it is
+/// none.
 pub fn error_width() -> usize {
     let terminal = console::Term::stderr();
     match std::io::stderr().is_terminal() && !crate::output::is_kept() {
