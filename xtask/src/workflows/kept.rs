@@ -143,7 +143,7 @@ fn a_login_outlives_its_job_and_the_job_what_it_waits_for() {
     assert_eq!(seen, 3);
 }
 
-/// What a step does with the code of a command that never ran is no question.
+/// A command that never ran has no code to read.
 #[test]
 fn no_step_runs_on_after_a_login_that_failed() {
     for (file, name, job) in jobs() {
