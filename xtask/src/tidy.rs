@@ -347,6 +347,24 @@ const READERS: &[(&str, &str, &str)] = &[
     ("gcp", "ground.rs", "makes the ground"),
 ];
 
+/// Where the manifest tells the clouds apart. Whatever else differs is asked of a target's section
+/// or of a cloud's catalogue.
+const CLOUDS: &str = "crates/manifest/src/clouds.rs";
+
+/// Who else tells them apart before a cloud is opened, and why.
+const TELLERS: &[(&str, &str)] = &[
+    (CLOUDS, "the one place"),
+    (
+        "crates/cli/src/again.rs",
+        "the words of `--cloud` are the command line's own",
+    ),
+    ("crates/cli/src/session/place.rs", "opens the clouds"),
+    (
+        "crates/cli/src/view/permissions.rs",
+        "the page has a part for each",
+    ),
+];
+
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().expect("xtask is in the workspace").to_owned()
@@ -477,6 +495,32 @@ fn no_kind_reads_an_id_from_the_specification() {
                     found.push(format!("crates/{cloud}/src/{name} reads no id any more"));
                 }
             }
+        }
+    }
+    none(found);
+}
+
+#[test]
+fn the_clouds_are_told_apart_in_one_place() {
+    let mut found = Vec::new();
+    for path in sources() {
+        let name = path.display().to_string();
+        let of = |package: &str| name.starts_with(&format!("crates/{package}/src/"));
+        let text = text(&path);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        // Tests in files of their own have no such mark.
+        let tells = match (of("manifest"), of("cli") && !name.contains("/tests")) {
+            (true, _) => code.contains("CloudName::Aws") || code.contains("CloudName::Gcp"),
+            (false, true) => code.contains("CloudName::Aws =>"),
+            (false, false) => continue,
+        };
+        let may = TELLERS.iter().any(|(it, _)| *it == name);
+        match (tells, may) {
+            (true, true) | (false, false) => {}
+            (true, false) => found.push(format!(
+                "{name} tells the clouds apart: ask the section or the catalogue ({CLOUDS})"
+            )),
+            (false, true) => found.push(format!("{name} does not tell the clouds apart any more")),
         }
     }
     none(found);

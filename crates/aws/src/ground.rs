@@ -215,15 +215,6 @@ pub(crate) fn role_arn(section: &AwsSpec, role: &str) -> String {
     format!("arn:{partition}:iam::{}:role/{role}", section.account)
 }
 
-/// Text that stands for a value in a name, before the value is known: of what a node makes, the
-/// node's address.
-pub(crate) fn content<T: Clone>(value: &Value<T>, text: impl FnOnce(&T) -> String) -> String {
-    match value {
-        Value::Given(value) => text(value),
-        Value::From(output) => output.address().to_string(),
-    }
-}
-
 fn given<T>(value: Value<T>, change: impl FnOnce(T) -> T) -> Value<T> {
     match value {
         Value::Given(value) => Value::Given(change(value)),
@@ -309,16 +300,5 @@ mod tests {
         let vpc = tasks.awsvpc_configuration().unwrap();
         assert_eq!(vpc.subnets(), ids(&["b", "a"]));
         assert_eq!(vpc.assign_public_ip(), Some(&AssignPublicIp::Enabled));
-    }
-
-    #[test]
-    fn a_name_of_content_does_not_wait_for_what_it_is_made_of() {
-        let output = made();
-        let made = Value::From(output.clone());
-        let before = content(&made, Subnets::text);
-        output.publish(Subnets(ids(&["a"])));
-        assert_eq!(content(&made, Subnets::text), before);
-        let given = Value::Given(Subnets(ids(&["b", "a"])));
-        assert_eq!(content(&given, Subnets::text), "a, b");
     }
 }

@@ -42,3 +42,15 @@ deployer_core::kinds! {
     // Steps, and what of somebody else's is only read.
     gone: IMAGE, MIGRATION, MEMBER,;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_former_name_belongs_to_one_kind_and_no_kind_has_it_now() {
+        assert_eq!(MOVED.clash(), None);
+        let gone = GONE.iter().map(|it| MOVED.kind(it));
+        assert!(gone.eq(GONE.iter().copied()));
+    }
+}

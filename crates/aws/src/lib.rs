@@ -3,6 +3,7 @@
 
 mod app_runner;
 mod cache;
+pub mod catalogue;
 mod client;
 mod composition;
 mod connection;
@@ -28,6 +29,7 @@ mod retry_after;
 mod runtime;
 mod secret_store;
 mod site;
+mod sizes;
 pub mod spec;
 mod survey;
 mod tagging;
@@ -36,6 +38,7 @@ mod tags;
 pub use app_runner::regions::all as app_runner_regions;
 pub use app_runner::shape::quoted as quoted_by_app_runner;
 pub use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+pub use catalogue::CATALOGUE;
 pub use credentials::Credentials;
 pub use dns::Route53;
 pub use ecr_login::{ecr_login, ecr_region};
@@ -167,25 +170,6 @@ impl Cloud for Aws {
     fn may_need(&self, kind: &str, other: &str) -> bool {
         tier(kind) < tier(other)
     }
-}
-
-/// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.
-/// `None` where nothing is.
-pub fn leaves(kind: &str) -> Option<&'static str> {
-    kinds::ALL.iter().find(|it| it.kind == kind)?.leaves
-}
-
-/// The same once it was deleted with this token: with the whole name of what is left.
-pub fn left(kind: &str, name: &str, token: &str) -> Option<String> {
-    let words = leaves(kind)?.replace("NAME", name);
-    Some(words.replace('…', &database::final_part(token)))
-}
-
-/// Whether deleting a thing of this kind must be allowed by name, by what the inventory noted of
-/// its data.
-pub fn holds_data(kind: &str, noted: Option<bool>) -> bool {
-    let mut known = kinds::ALL.iter().filter(|it| it.kind == kind);
-    known.any(|it| it.data.is_guarded_as_noted(noted))
 }
 
 /// The name of every kind that is made and removed by itself, as addresses have it.

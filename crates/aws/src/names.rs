@@ -1,8 +1,7 @@
 //! What each service of AWS accepts as a name, and the names that are made.
 
 use deployer_core::name_rule;
-use deployer_core::names::{Rule, prefix};
-use sha2::{Digest, Sha256};
+use deployer_core::names::prefix;
 
 name_rule!(
     /// `CreateService`, `RegisterTaskDefinition`: service, family and container names.
@@ -66,6 +65,12 @@ name_rule!(
     "lower-case letters, digits and single `-`, a letter first, no `-` last, at most 63 characters"
 );
 name_rule!(
+    /// `CreateDBParameterGroup`.
+    PARAMETER_GROUP, "a database parameter group", 255, Any,
+    "^[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*$",
+    "letters, digits and single `-`, a letter first, no `-` last, at most 255 characters"
+);
+name_rule!(
     /// `CreateReplicationGroup` of ElastiCache.
     REPLICATION_GROUP, "an ElastiCache replication group", 40, Lower,
     "^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
@@ -90,28 +95,6 @@ pub fn cluster(app: &str, environment: &str) -> String {
     CLUSTER.fit(&prefix(app, environment))
 }
 
-/// The name of a thing that cannot be changed: `base` and eight digits of that and of what it is,
-/// so that another content is another thing, both may be there at once, and two bases that are cut
-/// to the same beginning are told apart.
-pub fn of_content(rule: &Rule, base: &str, content: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in std::iter::once(&base).chain(content) {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let digest = hex::encode(hash.finalize());
-    let mark = digest.get(..MARK).unwrap_or(&digest);
-    let room = rule.longest - mark.len() - 1;
-    let short = match base.get(..room) {
-        Some(head) if base.len() > room => head.trim_end_matches(['-', '_']),
-        Some(_) | None => base,
-    };
-    format!("{short}-{mark}")
-}
-
-/// How many digits of a content stand in a name.
-const MARK: usize = 8;
-
 #[cfg(test)]
 mod tests {
     use deployer_core::names::instance;
@@ -125,20 +108,6 @@ mod tests {
         assert!(ECR_REPOSITORY.accepts("sentryagent/agentidp"));
         assert!(!ECR_REPOSITORY.accepts("Spryte"));
         assert!(!RDS_INSTANCE.accepts("a--b") && !RDS_INSTANCE.accepts("a-"));
-    }
-
-    #[test]
-    fn another_content_is_another_name_and_each_fits() {
-        let named = |base: &str, size: &str| of_content(&SCALING_CONFIGURATION, base, &[size, "1"]);
-        assert_eq!(named("idp-staging", "1"), named("idp-staging", "1"));
-        assert_ne!(named("idp-staging", "1"), named("idp-staging", "2"));
-        let long = named(&"a-b_".repeat(20), "1");
-        assert!(SCALING_CONFIGURATION.accepts(&long), "{long}");
-        let other = named(&format!("{}x", "a-b_".repeat(20)), "1");
-        assert_ne!(long, other, "two that are cut to the same beginning");
-        // The parts are told apart.
-        let parts = |one: [&str; 2]| of_content(&CONNECTOR, "idp", &one);
-        assert_ne!(parts(["ab", "c"]), parts(["a", "bc"]));
         assert!(!APP_RUNNER_SERVICE.accepts("idp") && !CONNECTOR.accepts("-idp"));
     }
 

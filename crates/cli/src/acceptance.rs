@@ -51,6 +51,8 @@ pub struct Due<'a> {
     pub places: Vec<&'a Place>,
     /// By target and service.
     pub releases: BTreeMap<(CloudName, String), Release>,
+    /// Those of which the run made the service: there is no way back.
+    pub created: BTreeSet<(CloudName, String)>,
     /// How long some of them may still turn callers away, by what this run changed.
     pub admission: Duration,
     /// Why it is not to be examined, when it is not.
@@ -114,7 +116,7 @@ pub async fn examine(
         }
     }
     steps.end(&acceptance, unwritten).await;
-    note(&mut acceptance, &due.places, unwritten).await;
+    note(&mut acceptance, (&due.places, &due.created), unwritten).await;
     acceptance
 }
 
@@ -196,8 +198,13 @@ pub async fn of_apply<'a>(
         .filter(|place| verdicts.get(&place.name()).is_some_and(Verdict::succeeded))
         .filter(|place| !work.prepared.is_blocked(place.name()))
         .collect();
+    let releases = due(&places, work, unwritten).await;
+    let names = releases.keys().cloned();
     Due {
-        releases: due(&places, work, unwritten).await,
+        created: names
+            .filter(|(cloud, service)| work.creates(*cloud, service))
+            .collect(),
+        releases,
         places,
         admission: admission(work),
         unwanted: match (args.no_verify, args.detach) {
@@ -241,7 +248,11 @@ async fn due(
     due
 }
 
-async fn note(acceptance: &mut Acceptance, places: &[&Place], unwritten: &mut Unwritten) {
+async fn note(
+    acceptance: &mut Acceptance,
+    (places, created): (&[&Place], &BTreeSet<(CloudName, String)>),
+    unwritten: &mut Unwritten,
+) {
     for one in &acceptance.verified {
         let name = (one.cloud, one.service.clone());
         let place = places.iter().find(|place| place.name() == one.cloud);
@@ -258,7 +269,7 @@ async fn note(acceptance: &mut Acceptance, places: &[&Place], unwritten: &mut Un
             let noted = place.ledger.note_verified(release, passed).await;
             unwritten.keep(one.cloud, noted);
         }
-        if !passed {
+        if !passed && !created.contains(&name) {
             let back = unwritten.keep(one.cloud, way_back(place, release).await);
             if let Some(number) = back.flatten() {
                 acceptance.ways_back.insert(name, number);

@@ -116,6 +116,7 @@ pub fn completed(text: &str) -> Cow<'_, str> {
     if is_ours(text) {
         // What follows the command is prose.
         let end = text.find([';', ',', '(', '`']).unwrap_or(text.len());
+        let end = text.find(COMMENT).map_or(end, |comment| comment.min(end));
         let (command, rest) = text.split_at(text[..end].trim_end().len());
         return Cow::Owned(format!("{}{rest}", with_options(command, &options)));
     }
@@ -128,6 +129,19 @@ pub fn completed(text: &str) -> Cow<'_, str> {
     });
     Cow::Owned(parts.collect::<Vec<_>>().join("`"))
 }
+
+/// The same without what this very command works on, its clouds aside: who reads it later works on
+/// that in another way.
+pub fn uncompleted(text: &str) -> String {
+    let options = HERE.try_with(named).unwrap_or_default();
+    let options = options.iter().filter(|(name, _)| *name != "--cloud");
+    options.fold(text.to_owned(), |text, option| {
+        text.replace(&shown_option(option), "")
+    })
+}
+
+/// What stands before a comment of ours behind a command.
+const COMMENT: &str = "    #";
 
 fn is_ours(command: &str) -> bool {
     let verb = command
@@ -279,6 +293,17 @@ mod tests {
             shown("services.web.image=a b"),
             "deployer apply --set 'services.web.image=a b'"
         );
+    }
+
+    #[tokio::test]
+    async fn a_kept_command_is_typed_as_its_reader_works() {
+        let typed = "deployer apply --manifest d/deployer.toml --env prod --cloud aws    # later";
+        let writer = global(&["-f", "d/deployer.toml", "-e", "prod"]);
+        let kept = here(&writer, async { uncompleted(typed) }).await;
+        assert_eq!(kept, "deployer apply --cloud aws    # later");
+        let reader = global(&["-e", "prod", "--cloud", "aws"]);
+        let read = here(&reader, async { completed(&kept).into_owned() }).await;
+        assert_eq!(read, "deployer apply --cloud aws --env prod    # later");
     }
 
     #[tokio::test]

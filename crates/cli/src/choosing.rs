@@ -469,11 +469,11 @@ fn nothing_serves(place: &Place, service: &str) -> Error {
 
 fn nothing_before(place: &Place, from: &Release) -> Error {
     let again = match from.rollback_to {
-        Some(origin) => format!(", which is r{origin} again,"),
+        Some(origin) => format!(", which is r{origin} again"),
         None => String::new(),
     };
     Error::input(format!(
-        "{} has no release before r{}{again} to go back to: none that served, was not rejected and did not fail its verification",
+        "nothing to go back to on {}: r{} serves{again}, and no release before it served without being rejected or failing its verification",
         place.name(),
         from.number
     ))
@@ -520,7 +520,7 @@ fn nothing_called(history: &History<'_>, word: &str, cloud: CloudName) -> Error 
                 "{missing}; the nearest before it is r{at}, image {image}"
             ))
             .hint(format!(
-                "`--cloud {cloud} --to r{at}` takes that one; {LIST}"
+                "name r{at}, with `--cloud {cloud}`, for that one; {LIST}"
             ))
         }
     }

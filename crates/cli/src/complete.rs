@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap_complete::engine::CompletionCandidate;
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::ledger::{Inventory, Ledger};
-use deployer_manifest::{Inputs, Loaded};
+use deployer_manifest::{Inputs, Loaded, catalogue};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
@@ -111,10 +111,7 @@ pub fn losable_or_all() -> Vec<CompletionCandidate> {
 fn holding(inventory: Inventory) -> impl Iterator<Item = Address> {
     let items = inventory.items.into_iter().filter(|(address, item)| {
         let kind = address.kind.as_str();
-        let holds = match address.cloud {
-            CloudName::Aws => deployer_aws::holds_data(kind, item.data),
-            CloudName::Gcp => deployer_gcp::holds_data(kind, item.data),
-        };
+        let holds = (catalogue(address.cloud).kinds.holds_data)(kind, item.data);
         // What was adopted is released.
         holds && !item.adopted
     });
@@ -210,6 +207,7 @@ fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Ve
     runtime.block_on(async {
         let mut found = Vec::new();
         for target in targets(&loaded) {
+            let moved = catalogue(target.cloud).kinds.moved;
             let ledger = Ledger::new(
                 Arc::clone(&store),
                 &Key::default(),
@@ -217,7 +215,8 @@ fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Ve
                 &loaded.environment,
                 target,
                 Arc::new(SystemClock),
-            );
+            )
+            .moved(moved);
             found.extend(look(ledger, loaded.clone()).await);
         }
         found
@@ -225,18 +224,17 @@ fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Ve
 }
 
 fn targets(loaded: &Loaded) -> Vec<Target> {
-    let sections = &loaded.manifest.targets;
-    let target = |cloud, account: &str, region: &str| Target {
-        cloud,
-        account: account.to_owned(),
-        region: region.to_owned(),
-        sandbox: true,
-    };
-    let aws = sections.aws.iter();
-    let aws = aws.map(|it| target(CloudName::Aws, &it.account, &it.region));
-    let gcp = sections.gcp.iter();
-    let gcp = gcp.map(|it| target(CloudName::Gcp, &it.project, &it.region));
-    aws.chain(gcp).collect()
+    let clouds = CloudName::ALL.into_iter();
+    let targets = clouds.filter_map(|cloud| {
+        let (account, region) = loaded.manifest.place(cloud)?;
+        Some(Target {
+            cloud,
+            account: account.to_owned(),
+            region: region.to_owned(),
+            sandbox: true,
+        })
+    });
+    targets.collect()
 }
 
 #[cfg(test)]

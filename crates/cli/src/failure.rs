@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::again::Again;
+use crate::again::{self, Again};
 use crate::args::Global;
 use crate::facts::{self, Fact, ImageName, Version};
 use crate::mask::Mask;
@@ -281,6 +281,36 @@ fn amount(failures: &[Failure]) -> String {
     }
 }
 
+/// Whether it is the service's own migration that failed.
+fn own_migration(failed: &[Failed], tried: &Tried) -> bool {
+    let mut own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
+    own.any(|it| it.address.kind.ends_with(".migration"))
+}
+
+/// What a service's migration printed when it failed last, by the ledger's reports.
+async fn printed_before(place: &Place, key: &str) -> Vec<String> {
+    const MOST: usize = 5;
+    let is_of_one = |it: &Value| {
+        let address = it["address"].as_str().unwrap_or_default();
+        address
+            .split('/')
+            .nth(2)
+            .is_some_and(|kind| kind.ends_with(".migration"))
+    };
+    // Where the ledger does not answer, nothing is said of it.
+    for number in place.ledger.reported(MOST).await.unwrap_or_default() {
+        let report = place.ledger.report::<Vec<Failure>>(number).await;
+        let mut failures = report.ok().flatten().into_iter().flatten();
+        let found = failures.find(|it| {
+            it.service == key && !it.output.is_empty() && it.failed.iter().any(is_of_one)
+        });
+        if let Some(found) = found {
+            return found.output;
+        }
+    }
+    Vec::new()
+}
+
 async fn examine(
     global: &Global,
     place: &Place,
@@ -302,6 +332,7 @@ async fn examine(
     let mut output: Vec<String> = own
         .flat_map(|it| it.error.output().iter().cloned())
         .collect();
+    let refused = own_migration(failed, tried) && output.is_empty();
     let served_once = releases.unwrap_or_default();
     let mut unread = Vec::new();
     if !output.is_empty() || !autopsy.log.is_empty() {
@@ -315,6 +346,10 @@ async fn examine(
             *line = foreign::short(&mask.hide(line));
         }
         unread.extend(mask.unread.into_keys());
+    }
+    if refused {
+        // It was not run: what it printed when it failed is masked already.
+        output = printed_before(place, key).await;
     }
     let serving = serving.ok().flatten().map(|serving| {
         let ready = matches!(serving.state, ServingState::Ready);
@@ -463,6 +498,7 @@ impl Failure {
             beside: Beside::default(),
             ..self.clone()
         };
+        kept.retype(again::uncompleted);
         let unread = &self.beside.unread;
         if !unread.is_empty() {
             kept.autopsy.log.clear();
@@ -475,6 +511,24 @@ impl Failure {
             ));
         }
         kept
+    }
+
+    /// The same as the ledger kept it, with its commands as they are typed here.
+    pub fn here(mut self) -> Self {
+        self.retype(|text| again::completed(text).into_owned());
+        self
+    }
+
+    /// Writes every text with commands in it anew.
+    fn retype(&mut self, to: impl Fn(&str) -> String) {
+        for command in &mut self.next {
+            *command = to(command);
+        }
+        for failed in &mut self.failed {
+            if let Some(Value::String(hint)) = failed.pointer_mut("/error/hint") {
+                *hint = to(hint);
+            }
+        }
     }
 
     fn side(&self) -> Side<'_> {

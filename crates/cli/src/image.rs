@@ -379,21 +379,31 @@ fn wrap(to: &Destination, verb: &str, error: deployer_oci::Error) -> Error {
     .because(error)
 }
 
+/// A blob that is smaller is sent before anybody reads that it is.
+const WORTH_SAYING: u64 = 1 << 20;
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
 #[async_trait]
 impl ImageContent for Opened {
     async fn copy_to(&self, to: &Destination, tag: Option<&str>, watch: &dyn Watch) -> Result<()> {
         let progress = |event: CopyEvent| match event {
             CopyEvent::Started { blobs, bytes } => {
-                watch.note(&format!(
-                    "{blobs} blobs, {:.1} MiB",
-                    bytes as f64 / f64::from(1 << 20)
-                ));
+                watch.note(&format!("{blobs} blobs, {}", mebibytes(bytes)));
             }
             CopyEvent::Retrying { what, wait } => {
                 watch.note(&format!("{what}: again in {:.1} s", wait.as_secs_f64()));
             }
-            CopyEvent::BlobUploaded { digest, .. } => watch.note(&format!("sent {digest}")),
-            CopyEvent::BlobPresent { .. }
+            CopyEvent::BlobStarted { size, .. } if size >= WORTH_SAYING => {
+                watch.note(&format!("sending {}", mebibytes(size)));
+            }
+            CopyEvent::BlobUploaded { size, .. } if size >= WORTH_SAYING => {
+                watch.note(&format!("sent {}", mebibytes(size)));
+            }
+            CopyEvent::BlobUploaded { .. }
+            | CopyEvent::BlobPresent { .. }
             | CopyEvent::BlobMounted { .. }
             | CopyEvent::BlobStarted { .. }
             | CopyEvent::BlobProgress { .. }

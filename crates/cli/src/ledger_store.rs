@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_aws::{Profiles, ProvideCredentials};
-use deployer_core::address::{CloudName, Target};
+use deployer_core::address::Target;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Ledger;
-use deployer_manifest::Loaded;
+use deployer_manifest::{Loaded, catalogue};
 use object_store::aws::{AmazonS3Builder, AwsCredential};
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::local::LocalFileSystem;
@@ -38,35 +38,30 @@ pub async fn open(
     around: &Surroundings,
     aws: &deployer_aws::Credentials,
 ) -> Result<Ledger> {
-    let targets = &loaded.manifest.targets;
-    let chosen = match target.cloud {
-        CloudName::Aws => targets
-            .aws
-            .as_ref()
-            .and_then(|section| section.ledger.clone()),
-        CloudName::Gcp => targets
-            .gcp
-            .as_ref()
-            .and_then(|section| section.ledger.clone()),
-    };
-    let owner = bucket_owner(loaded, target, chosen.is_some());
-    let address = chosen.unwrap_or_else(|| default_address(target));
+    let cloud = target.cloud;
+    let place = loaded.manifest.ledger(cloud);
+    let place =
+        place.ok_or_else(|| Error::input(format!("the manifest has no `[targets.{cloud}]`")))?;
+    let address = place.address;
+    let address = address.map_or_else(|| default_address(target), str::to_owned);
     let (store, base) = match &around.ledger {
         Some(store) => (Arc::clone(store), Key::default()),
         None => {
-            let region = bucket_region(loaded, target);
-            store(&address, (target, region, owner), &loaded.base_dir, aws).await?
+            let bucket = (target, place.region, place.owner);
+            store(&address, bucket, &loaded.base_dir, aws).await?
         }
     };
     let app = &loaded.manifest.app;
     let environment = &loaded.environment;
     let clock = Arc::clone(&around.clock);
     let ledger = Ledger::new(store, &base, app, environment, target.clone(), clock);
-    let ledger = ledger.at(address.as_str());
+    let ledger = ledger
+        .at(address.as_str())
+        .moved(catalogue(target.cloud).kinds.moved);
     let how = around
         .ledger
         .is_none()
-        .then(|| how_to_make(&address, target, bucket_region(loaded, target)));
+        .then(|| how_to_make(&address, target, place.region));
     Ok(match how.flatten() {
         Some(command) => ledger.made_by(command),
         None => ledger,
@@ -117,16 +112,6 @@ fn how_to_make(address: &str, target: &Target, bucket_region: &str) -> Option<St
     }
 }
 
-/// Where the ledger's bucket is: with the target, unless the manifest says otherwise.
-fn bucket_region<'a>(loaded: &'a Loaded, target: &'a Target) -> &'a str {
-    let section = loaded.manifest.targets.aws.as_ref();
-    let said = section.and_then(|section| section.ledger_region.as_deref());
-    match target.cloud {
-        CloudName::Aws => said.unwrap_or(&target.region),
-        CloudName::Gcp => &target.region,
-    }
-}
-
 /// The address that is the same from wherever the ledger is used.
 pub fn absolute(address: &str, base: &Path) -> String {
     let Some(folder) = address.strip_prefix("file://") else {
@@ -137,29 +122,17 @@ pub fn absolute(address: &str, base: &Path) -> String {
     format!("file://{}", folder.display())
 }
 
-/// Whose the ledger's bucket in S3 must be. Its usual name is one that anybody can make in an
-/// account of theirs first: "We recommend using the bucket owner condition whenever you perform a
-/// supported S3 operation and know the account ID of the expected bucket owner" (S3 user guide,
-/// "Verifying bucket ownership with bucket owner condition").
-fn bucket_owner<'a>(loaded: &'a Loaded, target: &'a Target, is_chosen: bool) -> Option<&'a str> {
-    let section = loaded.manifest.targets.aws.as_ref();
-    let said = section.and_then(|section| section.ledger_owner.as_deref());
-    match (target.cloud, is_chosen) {
-        (CloudName::Aws, false) => Some(said.unwrap_or(&target.account)),
-        (CloudName::Aws, true) => said,
-        (CloudName::Gcp, _) => None,
-    }
-}
-
 /// Of a folder, relative to the manifest's.
 fn default_address(target: &Target) -> String {
     let Target {
         account, region, ..
     } = target;
-    match target.cloud {
-        _ if target.sandbox => "file://.deployer/ledger".to_owned(),
-        CloudName::Aws => format!("s3://deployer-{account}-{region}"),
-        CloudName::Gcp => format!("gs://deployer-{account}-{region}"),
+    match target.sandbox {
+        true => "file://.deployer/ledger".to_owned(),
+        false => {
+            let scheme = catalogue(target.cloud).buckets;
+            format!("{scheme}://deployer-{account}-{region}")
+        }
     }
 }
 
@@ -371,6 +344,7 @@ fn unusable(bucket: &str, error: object_store::Error) -> Error {
 mod tests {
     use std::os::unix::ffi::OsStrExt;
 
+    use deployer_core::address::CloudName;
     use object_store::ObjectStoreExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;

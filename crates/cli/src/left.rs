@@ -82,6 +82,9 @@ async fn note_on(place: &Place, prepared: &Prepared, verdict: &Verdict) -> Resul
             Some(id) => left.insert(address.clone(), prepared.graph.entry(id).node.wanted()),
             None => left.remove(address),
         };
+        for older in change.replaces.iter().filter(|it| done.contains(it)) {
+            left.remove(older);
+        }
     }
     for gone in &prepared.gone {
         left.remove(gone);

@@ -28,6 +28,7 @@ mod gate;
 mod generate;
 mod held;
 mod image;
+mod inventory;
 mod kept;
 mod known;
 mod ledger_store;

@@ -114,7 +114,12 @@ fn line(prepared: &Prepared, cloud: CloudName, verdict: &Verdict) -> Option<Stri
     let done = prepared.plan.of(cloud);
     let done = done.filter(|change| verdict.done.contains(&change.address));
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for word in done.filter_map(|change| word(change.sort, change.action)) {
+    // One that is there while the old one could not go yet replaces nothing so far.
+    let action = |change: &Change| match change.addresses().all(|it| verdict.done.contains(it)) {
+        true => change.action,
+        false => change.act(),
+    };
+    for word in done.filter_map(|change| word(change.sort, action(change))) {
         *counts.entry(word).or_default() += 1;
     }
     let told = WORDS.iter().filter_map(|word| {

@@ -9,10 +9,12 @@ use std::path::Path;
 use aws_lc_rs::digest::SHA256;
 use aws_lc_rs::pbkdf2;
 
+use deployer_core::address::CloudName;
 use deployer_core::compose::Part;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Action;
 use deployer_core::plan::Plan;
+use deployer_manifest::catalogue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -232,7 +234,14 @@ impl PlanFile {
                 header.kind, header.format
             )));
         }
-        serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))
+        let read = || {
+            let mut written = serde_json::from_slice(&bytes)?;
+            for cloud in CloudName::ALL {
+                catalogue(cloud).kinds.moved.rewrite(&mut written);
+            }
+            serde_json::from_value(written)
+        };
+        read().map_err(|error: serde_json::Error| bad(error.to_string()))
     }
 
     /// Its id: of the plan and of when it was made.

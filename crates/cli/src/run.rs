@@ -55,8 +55,13 @@ pub fn confirm(yes: bool, question: &str) -> Result<()> {
 }
 
 /// Refuses what loses data unless each node is named. `again` is what to type again, without the
-/// names.
-pub fn guard_data(prepared: &Prepared, allowed: &[String], again: Again) -> Result<()> {
+/// names, and `all` the word that it takes for all of them, where it takes one.
+pub fn guard_data(
+    prepared: &Prepared,
+    allowed: &[String],
+    (again, all): (Again, Option<&str>),
+) -> Result<()> {
+    const BY_NAME: usize = 5;
     let losses = prepared.plan.losses();
     let losses: Vec<String> = losses.map(|change| change.address.to_string()).collect();
     let lost = losses.iter().filter(|address| !allowed.contains(*address));
@@ -64,10 +69,22 @@ pub fn guard_data(prepared: &Prepared, allowed: &[String], again: Again) -> Resu
     if lost.is_empty() {
         return Ok(());
     }
-    let again = losses
-        .iter()
-        .fold(again, |again, it| again.option("--allow-data-loss", it));
-    let message = format!("this would lose the data of {}", lost.join(", "));
+    let whole = all.filter(|_| lost.len() > BY_NAME);
+    let again = match whole {
+        Some(all) => again.option("--allow-data-loss", all),
+        None => losses
+            .iter()
+            .fold(again, |again, it| again.option("--allow-data-loss", it)),
+    };
+    let more = lost.len().saturating_sub(BY_NAME);
+    let message = match more {
+        0 => format!("this would lose the data of {}", lost.join(", ")),
+        _ => format!(
+            "this would lose the data of {} things: {}, and {more} more",
+            lost.len(),
+            lost[..BY_NAME].join(", ")
+        ),
+    };
     Err(Error::input(message).hint(format!("if that is meant: {again}")))
 }
 
@@ -371,18 +388,13 @@ pub fn report(
         worst = worst.max(exit_of(verdict));
         for failed in &verdict.failed {
             if !as_json && !told.contains(&failed.address) {
-                let address = foreign::address(&failed.address);
-                sayln!("\n{cloud}: {address}, {:.0}", failed.at);
+                let what = named(&failed.address);
+                sayln!("\n{cloud}: {what}, {:.0}", failed.at);
                 say!("{}", view::error::render(&failed.error));
             }
         }
         if !verdict.held.is_empty() && !as_json {
-            let held: Vec<String> = verdict.held.iter().map(foreign::address).collect();
-            sayln!("{cloud}: not started: {}", held.join(", "));
-            // Where something failed, its own report says what to type.
-            if verdict.interrupted && verdict.failed.is_empty() {
-                sayln!("  hint: run the same command again: it goes on where this one stopped");
-            }
+            tell_all(*cloud, "not started", &verdict.held);
         }
         if !as_json {
             tell_undo(*cloud, verdict);
@@ -401,6 +413,11 @@ pub fn report(
                 "failed": verdict.failed.iter().map(view::error::failed).collect::<Vec<_>>(),
             }));
         }
+    }
+    // Where something failed, its own report says what to type.
+    let stopped = |it: &Verdict| it.interrupted && it.failed.is_empty();
+    if !as_json && verdicts.values().any(stopped) {
+        sayln!("  hint: run the same command again: it goes on where this one stopped");
     }
     if stop.requested() {
         return worst.max(Exit::Interrupted);
@@ -422,13 +439,32 @@ fn exit_of(verdict: &Verdict) -> Exit {
     }
 }
 
+/// `log group /ecs/shop-staging-web`
+fn named(address: &Address) -> String {
+    let word = view::plan::word(address);
+    format!("{word} {}", foreign::one_line(&address.name))
+}
+
+/// What became of nodes, on one cloud: the first ones by name.
+fn tell_all(cloud: CloudName, what: &str, of: &[Address]) {
+    const MOST: usize = 6;
+    let mut names: Vec<String> = of.iter().take(MOST).map(named).collect();
+    match of.len().saturating_sub(MOST) {
+        0 => {}
+        more => names.push(format!("and {more} more")),
+    }
+    let words = format!("{cloud}: {what}: {}", names.join(", "));
+    for line in view::plan::wrap(&words, view::error_width()) {
+        sayln!("{line}");
+    }
+}
+
 fn tell_undo(cloud: CloudName, verdict: &Verdict) {
     if !verdict.undone.is_empty() {
-        let undone: Vec<String> = verdict.undone.iter().map(foreign::address).collect();
-        sayln!("{cloud}: as before: {}", undone.join(", "));
+        tell_all(cloud, "as before", &verdict.undone);
     }
     for (address, why) in &verdict.stays {
-        let (address, why) = (foreign::address(address), foreign::words(why));
+        let (address, why) = (named(address), foreign::words(why));
         sayln!("{cloud}: {address} stays: {why}");
     }
     if verdict.attention.is_empty() {
@@ -436,7 +472,7 @@ fn tell_undo(cloud: CloudName, verdict: &Verdict) {
     }
     sayln!("\n{cloud}: needs attention, not as before:");
     for (address, error) in &verdict.attention {
-        sayln!("  {}", foreign::address(address));
+        sayln!("  {}", named(address));
         say!("{}", view::error::render(error));
     }
     let hint = "`deployer status` says what serves, `deployer plan` what differs";

@@ -9,6 +9,7 @@ use deployer_core::compose::{Declared, DeclaredService};
 use deployer_core::journal::Event;
 use deployer_core::ledger::{Release, RunRecord};
 use deployer_core::spec::{CacheSpec, DatabaseSpec, EnvironmentSpec, ServiceSpec};
+use deployer_manifest::catalogue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -416,10 +417,7 @@ fn zones(high_availability: bool) -> &'static str {
 }
 
 fn of_database(spec: &DatabaseSpec, cloud: CloudName) -> Side {
-    let product = match cloud {
-        CloudName::Aws => "RDS",
-        CloudName::Gcp => "Cloud SQL",
-    };
+    let product = catalogue(cloud).database.product;
     let backups = match spec.backup_days {
         0 => "NO backups".to_owned(),
         1 => "daily backups for a day".to_owned(),
@@ -442,10 +440,10 @@ fn of_database(spec: &DatabaseSpec, cloud: CloudName) -> Side {
 }
 
 fn of_cache(spec: &CacheSpec, cloud: CloudName) -> Side {
-    let size = match cloud {
-        CloudName::Aws => format!("ElastiCache {}", spec.class),
-        CloudName::Gcp => "Memorystore".to_owned(),
-    };
+    let product = catalogue(cloud).cache.product;
+    let size = format!("{product} {}", spec.class);
+    // Where sizes have no words.
+    let size = size.trim_end();
     Side {
         name: spec.name.clone(),
         says: vec![format!("Redis {}, {} GiB", spec.version, spec.memory_gib)],

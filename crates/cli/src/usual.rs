@@ -40,7 +40,7 @@ async fn learn_on(usual: &mut Usual, place: &Place, plan: &Plan) {
     let wanted: Vec<&Change> = plan.of(place.name()).filter(counts).collect();
     let is_known = |usual: &Usual| {
         let mut wanted = wanted.iter();
-        wanted.all(|it| usual.of(&it.address, it.action).is_some())
+        wanted.all(|it| usual.of(&it.address, it.act()).is_some())
     };
     if is_known(usual) {
         return;
@@ -66,7 +66,7 @@ pub async fn of(session: &Session, plan: &Plan) -> BTreeMap<Address, u64> {
     let usual = session.usual(plan).await;
     let changed = plan.changes.iter().filter(|it| it.action != Action::NoOp);
     let known = changed.filter_map(|it| {
-        let took = usual.of(&it.address, it.action).map(|it| it.as_secs());
+        let took = usual.of(&it.address, it.act()).map(|it| it.as_secs());
         Some((it.address.clone(), took.or_else(|| of_vendors(plan, it))?))
     });
     known.filter(|(_, seconds)| *seconds > 0).collect()

@@ -233,14 +233,12 @@ fn meant(group: &str, typed: &str) -> Option<String> {
     for word in group.split_whitespace() {
         at = at.find_subcommand_mut(word)?;
     }
-    let names: Vec<&str> = at
-        .get_subcommands()
-        .map(clap::Command::get_name)
-        .filter(|name| !NEVER.contains(name))
-        .collect();
+    let all = at.get_subcommands().map(clap::Command::get_name);
+    let (never, names): (Vec<&str>, Vec<&str>) = all.partition(|name| NEVER.contains(name));
     match deployer_manifest::nearest(typed, names.iter().copied()) {
         Some(name) => Some(format!("did you mean `deployer {}`?", join(group, name))),
-        None => Some(format!("there are: {}", names.join(", "))),
+        None if never.is_empty() => Some(format!("there are: {}", names.join(", "))),
+        None => Some(format!("there are, among others: {}", names.join(", "))),
     }
 }
 

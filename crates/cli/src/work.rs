@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{
-    Birth, LocalImage, MigrationRecord, Rerun, Revision, SecretContent, SecretVersion, Unlisted,
+    Birth, LocalImage, MigrationRecord, Rerun, SecretContent, Unlisted,
 };
 use deployer_core::compose::{self, Declared, Given, Part};
 use deployer_core::error::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::ledger::{Content, Inventory, LedgerMigrations};
 use deployer_core::node::Action;
-use deployer_core::ours::{Ours, Past};
+use deployer_core::ours::Ours;
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
 use deployer_core::spec::{EnvironmentSpec, SecretSource, ServiceSpec};
 use secrecy::SecretString;
@@ -25,6 +25,7 @@ use crate::failure::{Attempt, Tried};
 use crate::gate::Gates;
 use crate::held::{self, Contents, HeldService, Overrides};
 use crate::image;
+use crate::inventory;
 use crate::kept;
 use crate::lost;
 use crate::numbers::Numbers;
@@ -91,6 +92,17 @@ impl Work {
             Some((key.clone(), content))
         });
         contents.collect()
+    }
+
+    /// Whether a service is not there yet. What its earlier releases were made of, before a
+    /// `destroy`, is gone: none of them can serve again.
+    pub fn creates(&self, cloud: CloudName, service: &str) -> bool {
+        let mut declared = self.declared.iter().filter(|it| it.cloud == cloud);
+        let service = declared.find_map(|it| it.services.get(service));
+        let mut changes = self.prepared.plan.of(cloud);
+        service.is_some_and(|service| {
+            changes.any(|it| it.address == service.outputs.service && it.action == Action::Create)
+        })
     }
 
     /// Whether an apply would do anything.
@@ -206,7 +218,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     let redeploys = redeploys::find(session, &wish.redeploy, &wish.part, &held).await?;
     let mut known = Vec::new();
     for place in &session.places {
-        known.push(self::known(place).await?);
+        known.push(inventory::known(place).await?);
     }
     let mut ours = Ours::default();
     for known in &known {
@@ -249,7 +261,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
                 notes.push(kept::note(place.name(), &kept));
                 pinned.extend(kept.secrets);
             }
-            let undesired = orphans_of(place, known, &graph, &given, &pinned).await?;
+            let undesired = inventory::orphans_of(place, known, &graph, &given, &pinned).await?;
             if !known.inventory.whole {
                 let none = Inventory::default();
                 let mut found = lost::find_marked(place, &graph, &undesired, &none).await?;
@@ -361,7 +373,7 @@ pub async fn prepare_destroy(session: &Session) -> Result<(Prepared, BTreeSet<Cl
     let (mut orphans, mut notes) = (Vec::new(), Vec::new());
     let (mut listed, mut unknown) = (BTreeSet::new(), BTreeSet::new());
     for place in &session.places {
-        let mut known = known(place).await?;
+        let mut known = inventory::known(place).await?;
         LedgerMigrations::new(place.ledger.clone())
             .standings()
             .await?;
@@ -410,62 +422,6 @@ pub fn subject(session: &Session, notes: Vec<String>, left: BTreeMap<Address, Fi
         notes,
         left,
     }
-}
-
-/// What the ledger of one target knows of what is ours.
-pub struct Known {
-    pub inventory: Inventory,
-    pub left: BTreeMap<Address, Fields>,
-    /// The revisions that releases were, once they were asked for: one may carry no mark.
-    revisions: Vec<Fields>,
-}
-
-/// Reads what the ledger of one target knows of what is ours.
-///
-/// Errors: the ledger's.
-pub async fn known(place: &Place) -> Result<Known> {
-    let (inventory, left) = tokio::try_join!(place.ledger.inventory(), place.ledger.left())?;
-    Ok(Known {
-        inventory,
-        left,
-        revisions: Vec::new(),
-    })
-}
-
-impl Known {
-    /// What is known of one address.
-    pub fn past(&self, address: &Address) -> Past {
-        let mut past = Past::of(address, &self.inventory, &self.left);
-        past.wrote.extend(self.revisions.iter().cloned());
-        past
-    }
-
-    /// What the inventory has and the graph has not, but for what is spared.
-    async fn undesired(
-        &mut self,
-        place: &Place,
-        graph: &Graph,
-        spared: &BTreeSet<Address>,
-    ) -> Result<Vec<Orphan>> {
-        let mut gone = self.inventory.items.keys();
-        if gone.any(|it| it.kind == REVISIONS && graph.find(it).is_none()) {
-            let revisions = place.ledger.recorded_revisions().await?;
-            self.revisions = revisions.into_iter().map(fields_of).collect();
-        }
-        compose::undesired(&self.inventory, graph, spared, |address| {
-            place.existing(address, &self.past(address))
-        })
-    }
-}
-
-/// The kind of which a code-only deployment makes revisions that carry no mark, as it may not set
-/// one.
-const REVISIONS: &str = "ecs.task-definition";
-
-fn fields_of(revision: Revision) -> Fields {
-    let mut fields = Fields::new();
-    fields.set("revision", revision.0);
-    fields
 }
 
 fn views(places: &[Place]) -> Vec<secret::TargetSecrets<'_>> {
@@ -561,38 +517,4 @@ fn given(
         gates: BTreeMap::new(),
         releases: BTreeMap::new(),
     }
-}
-
-/// What the inventory has and nobody wants any more. What belongs to a held service is spared, and
-/// so is what serves in its place runs on.
-async fn orphans_of(
-    place: &Place,
-    known: &mut Known,
-    graph: &Graph,
-    given: &Given,
-    pinned: &[SecretVersion],
-) -> Result<Vec<Orphan>> {
-    let mut everything = Graph::new();
-    let unheld = Given {
-        held: BTreeSet::new(),
-        ..given.clone()
-    };
-    compose::declare(&mut everything, place.cloud.as_ref(), &place.env, &unheld);
-    let mut spared: BTreeSet<Address> = everything
-        .iter()
-        .map(|(_, entry)| entry.node.address().clone())
-        .chain(kept::for_one_offs(place))
-        .collect();
-    let store = place.cloud.secrets();
-    let is_pinned = |address: &&Address| {
-        let mut pinned = pinned.iter();
-        pinned.any(|version| store.is_of(version, address))
-    };
-    let secrets: Vec<&Address> = known.inventory.items.keys().filter(is_pinned).collect();
-    for secret in secrets {
-        // And who may read it.
-        spared.extend(known.inventory.users_of(secret).cloned());
-        spared.insert(secret.clone());
-    }
-    known.undesired(place, graph, &spared).await
 }

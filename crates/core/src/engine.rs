@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal;
 use crate::node::{Action, Node, Sort, Token, Waiting, Watch};
 use crate::ours::{Began, Certain, Noted};
-use crate::plan::Prepared;
+use crate::plan::{self, Prepared};
 use crate::report::{Event, Reporter};
 use crate::wait::{self, Look, Readiness};
 use schedule::{Job, Schedule};
@@ -185,7 +185,7 @@ async fn reconcile(prepared: &Prepared, cloud: CloudName, journal: &dyn Journal)
     let mut noted_of = Vec::new();
     for change in prepared.plan.of(cloud) {
         let there = matches!(
-            change.action,
+            change.act(),
             Action::NoOp | Action::Update | Action::Replace
         );
         let node = prepared.graph.find(&change.address);
@@ -319,17 +319,12 @@ pub async fn execute(prepared: &Prepared, means: &Means<'_>) -> BTreeMap<CloudNa
     }
     if means.on_failure == OnFailure::Undo {
         let changes = prepared.plan.changes.iter();
-        let made = changes.filter(|change| change.action == Action::Create);
+        let made = changes.filter(|change| change.act() == Action::Create);
         let made = made.map(|change| &change.address).collect();
         // A delete begins when everything else is there: what serves knows what is gone no more,
         // and serves on.
-        let only_left = |failed: &Failed| {
-            let mut changes = prepared.plan.changes.iter();
-            changes.any(|change| {
-                change.address == failed.address
-                    && matches!(change.action, Action::Delete | Action::Release)
-            })
-        };
+        let going = plan::going(prepared.plan.changes.iter());
+        let only_left = |failed: &Failed| going.contains(&failed.address);
         let failed = verdicts
             .iter_mut()
             .filter(|(_, verdict)| !verdict.failed.iter().all(only_left));

@@ -210,8 +210,13 @@ impl Graph {
     pub fn resource<R: Resource>(&mut self, build: impl FnOnce(&mut Inputs) -> R) -> NodeId {
         let mut inputs = Inputs::default();
         let resource = build(&mut inputs);
+        self.with_inputs(&inputs, resource)
+    }
+
+    /// Declares a resource that took these inputs.
+    pub(crate) fn with_inputs<R: Resource>(&mut self, inputs: &Inputs, resource: R) -> NodeId {
         let past = self.past(resource.address());
-        self.push(Arc::new(ResourceNode::knowing(resource, past)), &inputs)
+        self.push(Arc::new(ResourceNode::knowing(resource, past)), inputs)
     }
 
     /// Declares a step; `build` takes its inputs.

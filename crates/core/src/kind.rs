@@ -7,6 +7,7 @@
 //! that the manifest wants, [`Leftover`] one that only the inventory knows.
 
 mod description;
+mod generation;
 mod leftover;
 mod managed;
 mod marks;
@@ -14,6 +15,7 @@ mod reading;
 mod table;
 
 pub use description::{Changed, Description, Field, numbers};
+pub use generation::{Generations, Naming, Order, Parts, named};
 pub use leftover::Leftover;
 pub use managed::Managed;
 pub use marks::{Marking, Ownership, TagChanges, Tags, describe as describe_tags, is_tag};
@@ -92,6 +94,8 @@ pub trait Kind: Send + Sync + Sized + 'static {
 
     /// Its name in addresses: `rds.subnet_group`.
     const KIND: &'static str;
+    /// The names that it had in addresses: what an earlier version wrote is read as of today's.
+    const WAS: &'static [&'static str] = &[];
     /// Its name in sentences, without an article: "database subnet group". Every message is made
     /// from it.
     const NOUN: &'static str;
@@ -101,6 +105,8 @@ pub trait Kind: Send + Sync + Sized + 'static {
     const FACTS: <Self::Site as Site>::Facts;
     /// What deleting it loses.
     const DATA: Data = Data::None;
+    /// What tells its generations apart. `None` where nothing of it is replaced by creating first.
+    const GENERATIONS: Option<Generations> = None;
     /// What is left of one that was deleted, and until when, as a phrase; `NAME` stands for its
     /// name. `None` where nothing is.
     const LEAVES: Option<&'static str> = None;
@@ -183,6 +189,10 @@ pub trait Wish: Kind {
     /// What it is to be, over what is there: what the manifest is silent about, and what is there
     /// already in a way that is as good, is as it is there.
     fn over(&self, at: &At<Self::Site>, seen: Seen<'_, Self::Is>) -> Self::Is;
+
+    /// What tells this generation from others, each field of [`Kind::GENERATIONS`] once and in that
+    /// order. Nothing where it has none.
+    fn parts(&self, _to: &mut Parts) {}
 
     /// What other nodes take from it, once it is there.
     fn output(at: &At<Self::Site>, there: &There<Self::Is>) -> Self::Output;
@@ -382,7 +392,7 @@ pub struct Seen<'a, I> {
 pub struct Declared<'a, S> {
     /// What it is reached through.
     pub site: &'a Arc<S>,
-    /// What the cloud calls it.
+    /// What the cloud calls it; of a kind with generations, what the name of each is made of.
     pub name: &'a str,
     /// Whose it is.
     pub env: &'a EnvironmentSpec,
@@ -391,7 +401,10 @@ pub struct Declared<'a, S> {
 }
 
 impl Graph {
-    /// Declares a thing and hands out what others take from it; `wish` takes its inputs.
+    /// Declares a thing and hands out what others take from it; `wish` takes its inputs. One of a
+    /// kind with generations gets the name of the one that is wished for.
+    ///
+    /// Panics when a field of it is replaced by creating first and does not stand in its name.
     pub fn declare<K: Wish + Listed>(
         &mut self,
         declared: Declared<'_, K::Site>,
@@ -403,9 +416,12 @@ impl Graph {
             env,
             adopt,
         } = declared;
-        let at = At::wanted::<K>(site, name, (env, adopt), self);
+        let mut inputs = Inputs::default();
+        let wish = wish(&mut inputs);
+        let name = named(name, &wish);
+        let at = At::wanted::<K>(site, &name, (env, adopt), self);
         let output = Output::of(&at.address);
-        self.resource(|inputs| Managed::new(at, wish(inputs), output.clone()));
+        self.with_inputs(&inputs, Managed::new(at, wish, output.clone()));
         output
     }
 }

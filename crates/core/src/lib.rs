@@ -4,6 +4,7 @@
 pub mod address;
 pub mod batch;
 pub mod capability;
+pub mod catalogue;
 pub mod clock;
 pub mod compose;
 pub mod engine;
@@ -18,6 +19,7 @@ pub mod kind;
 pub mod ledger;
 pub mod member;
 pub mod migration;
+pub mod moved;
 pub mod names;
 pub mod node;
 pub mod numbering;

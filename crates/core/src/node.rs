@@ -68,7 +68,8 @@ pub enum Effect {
     InPlace,
     /// An update in place during which whoever uses it is cut off: a restart, a fail-over.
     Interrupts,
-    /// It must be deleted and made again; nothing of value is lost.
+    /// It must be deleted and made again, or another generation of it takes its place; nothing of
+    /// value is lost.
     Replace,
     /// It must be deleted and made again, and its data goes with it.
     LosesData,
@@ -265,6 +266,13 @@ pub trait Resource: Send + Sync + 'static {
         false
     }
 
+    /// What its name begins with as those of the other generations of the same thing do: another
+    /// content is another thing beside it, and this one goes when nothing uses it. `None` where it
+    /// is the only one of its thing.
+    fn stem(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether deleting it loses what cannot be had back: then a delete, or a replacement, must be
     /// allowed by name.
     fn is_guarded(&self) -> bool {
@@ -384,7 +392,8 @@ pub enum Action {
     Create,
     /// Change it in place.
     Update,
-    /// Delete it and make it again.
+    /// Delete it and make it again; or make it, and delete the older generations of the same thing
+    /// when nothing uses them any more.
     Replace,
     /// Delete it.
     Delete,
@@ -526,6 +535,11 @@ pub trait Node: Send + Sync {
     /// allowed by name.
     fn is_guarded(&self) -> bool {
         self.holds_data()
+    }
+
+    /// See [`Resource::stem`].
+    fn stem(&self) -> Option<&str> {
+        None
     }
 
     /// What the inventory is to note of it, by what was seen and what is desired; what it needs

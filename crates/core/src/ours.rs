@@ -148,12 +148,12 @@ pub struct Noted {
 /// How much of what is noted replaces what was noted before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Certain {
-    /// Nothing: it is to be made so, and what was there before may still be.
+    /// Nothing: it is to be made so, and what was there before may still be, with what it needs.
     #[default]
     NotYet,
     /// All of it: it is so.
     Now,
-    /// Nothing, nor what it needs: only a part of it was looked at.
+    /// Nothing: only a part of it was looked at.
     InPart,
 }
 

@@ -1,5 +1,7 @@
 //! Decides what must change: reads everything at once, then compares, node by node, without IO.
 
+mod replacement;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::fields::{FieldChange, FieldValue, Fields, KEPT};
 use crate::graph::Graph;
 use crate::node::{Action, Effect, Leftover, Node, Sort};
+
+pub(crate) use replacement::going;
 
 /// How many nodes of one kind are read at once.
 const READS_AT_ONCE: usize = 20;
@@ -41,6 +45,10 @@ pub struct Change {
     /// The nodes it comes after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Address>,
+    /// Of a replacement that creates first: the older generations of the same thing, which go when
+    /// nothing uses them any more. Empty where the thing itself is deleted first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<Address>,
 }
 
 /// A field that is not as the last apply left it.
@@ -151,6 +159,9 @@ pub struct Prepared {
     pub graph: Graph,
     /// What is no longer desired and still there.
     pub orphans: Vec<Orphan>,
+    /// What is to be done with each of them, dependents first: what stands in the plan by itself,
+    /// and what stands there within a replacement.
+    pub deletes: Vec<Change>,
     /// The plan.
     pub plan: Plan,
     /// Inventory entries of things that are gone already, or not ours any more.
@@ -230,7 +241,15 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
     notes.extend(leftovers.notes);
     blocked.extend(leftovers.blocked);
     let orphans = leftovers.there;
-    changes.extend(deletes(&orphans));
+    let deletes = deletes(&orphans);
+    let alone = replacement::fold(
+        &mut changes,
+        deletes.clone(),
+        &graph,
+        &orphans,
+        &subject.left,
+    );
+    changes.extend(alone);
     let plan = Plan {
         app: subject.app,
         environment: subject.environment,
@@ -242,6 +261,7 @@ pub async fn prepare(subject: Subject, graph: Graph, orphans: Vec<Orphan>) -> Pr
     Prepared {
         graph,
         orphans,
+        deletes,
         plan,
         gone: leftovers.gone,
         blocked,
@@ -337,6 +357,7 @@ fn compare(
         effect: verdict.effect,
         settling: verdict.settling,
         needs,
+        replaces: Vec::new(),
     })
 }
 
@@ -434,6 +455,7 @@ fn delete(orphan: &Orphan, needs: Vec<Address>) -> Change {
         effect,
         settling: None,
         needs,
+        replaces: Vec::new(),
     }
 }
 

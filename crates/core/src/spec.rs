@@ -346,11 +346,6 @@ pub struct ServiceSpec {
 /// checks and draining.
 pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// The same on App Runner: an update that fails is given up after minutes, and then "it takes over
-/// 15m for rollback" (aws/apprunner-roadmap#147). Who stops waiting sooner never hears that it was
-/// put back.
-pub const APP_RUNNER_PATIENCE: Duration = Duration::from_secs(30 * 60);
-
 fn patience() -> Duration {
     PATIENCE
 }

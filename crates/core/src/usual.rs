@@ -203,6 +203,7 @@ mod tests {
             settling: None,
             drift: Vec::new(),
             needs: needs.iter().map(of).collect(),
+            replaces: Vec::new(),
         }
     }
 

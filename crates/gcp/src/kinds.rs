@@ -24,3 +24,15 @@ deployer_core::kinds! {
     // missing from its last backup. The others are steps, and what of somebody else's is only read.
     gone: within::KIND, user::KIND, IMAGE, secret_store::MEMBER, migration::KIND,;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_former_name_belongs_to_one_kind_and_no_kind_has_it_now() {
+        assert_eq!(MOVED.clash(), None);
+        let gone = GONE.iter().map(|it| MOVED.kind(it));
+        assert!(gone.eq(GONE.iter().copied()));
+    }
+}

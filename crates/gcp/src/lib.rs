@@ -8,6 +8,7 @@
 mod apis;
 mod cache;
 mod caller;
+pub mod catalogue;
 mod client;
 mod composition;
 mod credentials;
@@ -35,10 +36,13 @@ mod runtime;
 mod secret_access;
 mod secret_store;
 mod site;
+mod sizes;
 pub mod spec;
 mod survey;
 
+pub use catalogue::CATALOGUE;
 pub use credentials::Bearer;
+pub use sizes::cloud_sql_knows;
 
 use std::sync::Arc;
 
@@ -213,19 +217,6 @@ impl Cloud for Gcp {
     fn may_need(&self, kind: &str, other: &str) -> bool {
         tier(kind) < tier(other)
     }
-}
-
-/// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.
-/// `None` where nothing is.
-pub fn leaves(kind: &str) -> Option<&'static str> {
-    kinds::ALL.iter().find(|it| it.kind == kind)?.leaves
-}
-
-/// Whether deleting a thing of this kind must be allowed by name, by what the inventory noted of
-/// its data.
-pub fn holds_data(kind: &str, noted: Option<bool>) -> bool {
-    let mut known = kinds::ALL.iter().filter(|it| it.kind == kind);
-    known.any(|it| it.data.is_guarded_as_noted(noted))
 }
 
 /// The name of every kind that is made and removed by itself, as addresses have it.

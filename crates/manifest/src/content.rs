@@ -8,7 +8,6 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::model::{EnvValue, Health, Manifest, Migrate};
-use crate::section::{AwsService, GcpService};
 use crate::units::{Cpu, Memory, Scale};
 
 /// The cloud-neutral configuration of a service; where its image came from is not part of it.
@@ -68,28 +67,9 @@ impl Manifest {
     /// The same of what a target's own section says of a service beside that: what is left at its
     /// default says nothing.
     pub fn overrides_id(&self, target: CloudName, service: &str) -> Option<String> {
-        let own = match target {
-            CloudName::Aws => {
-                let section = self.targets.aws.as_ref()?.services.get(service);
-                differing(section.cloned().unwrap_or_default(), AwsService::default())
-            }
-            CloudName::Gcp => {
-                let section = self.targets.gcp.as_ref()?.services.get(service);
-                differing(section.cloned().unwrap_or_default(), GcpService::default())
-            }
-        };
+        let own = self.targets.of(target)?.service_said(service);
         Some(hashed(&own))
     }
-}
-
-/// The members that are not the default's.
-fn differing<T: Serialize>(own: T, default: T) -> Value {
-    let value = |it: T| serde_json::to_value(it).expect("a section is plain data with text keys");
-    let (mut own, default) = (value(own), value(default));
-    if let (Some(own), Some(default)) = (own.as_object_mut(), default.as_object()) {
-        own.retain(|key, value| default.get(key) != Some(&*value));
-    }
-    own
 }
 
 fn hashed(value: &Value) -> String {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
+use deployer_core::catalogue::Catalogue;
 
 use crate::layers::nearest;
 
 /// What a template may name, for one target and one service.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
-    known: BTreeMap<&'static str, String>,
+    known: BTreeMap<String, String>,
     cloud: CloudName,
 }
 
@@ -24,27 +25,27 @@ const NAMES: [&str; 7] = [
 ];
 
 impl Scope {
-    /// What every value of a target may name. `account` is the project's id on Google Cloud.
+    /// What every value of a target may name; `account` under the cloud's own word for it.
     pub(crate) fn new(
         app: &str,
         environment: &str,
-        cloud: CloudName,
+        catalogue: &Catalogue,
         region: &str,
         account: &str,
     ) -> Self {
-        let place = match cloud {
-            CloudName::Aws => "target.account",
-            CloudName::Gcp => "target.project",
-        };
+        let cloud = catalogue.cloud;
+        let place = format!("target.{}", catalogue.account);
         let known = [
             ("app", app),
             ("env", environment),
             ("target.cloud", cloud.as_str()),
             ("target.region", region),
-            (place, account),
+            (place.as_str(), account),
         ];
         Self {
-            known: known.map(|(name, value)| (name, value.to_owned())).into(),
+            known: known
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             cloud,
         }
     }
@@ -53,7 +54,7 @@ impl Scope {
     pub(crate) fn with_url(&self, url: Option<&str>) -> Self {
         let mut scope = self.clone();
         if let Some(url) = url {
-            scope.known.insert("service.url", url.to_owned());
+            scope.known.insert("service.url".to_owned(), url.to_owned());
         }
         scope
     }
@@ -132,7 +133,8 @@ mod tests {
     use super::*;
 
     fn fill(text: &str) -> Result<String, String> {
-        let scope = Scope::new("idp", "staging", CloudName::Gcp, "us-central1", "acme");
+        let google = crate::catalogue(CloudName::Gcp);
+        let scope = Scope::new("idp", "staging", google, "us-central1", "acme");
         interpolate(text, &scope).map_err(|bad| bad.message)
     }
 

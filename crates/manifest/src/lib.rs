@@ -9,6 +9,7 @@
 //! faults that have different causes are reported together, and one cause is reported once.
 
 mod check;
+mod clouds;
 mod content;
 mod extract;
 mod interpolate;
@@ -21,17 +22,17 @@ mod problem;
 mod resolve;
 mod schema;
 pub mod section;
-mod sizes;
 mod source;
 mod units;
 
+pub use clouds::catalogue;
 pub use layers::nearest;
 pub use load::{
     DEFAULT_ENVIRONMENT, Inputs, KnownEnvironment, Leaf, Loaded, environments, load, load_to_read,
 };
 pub use model::Manifest;
-pub use naming::{AwsNames, GcpNames};
 pub use problem::{Colour, Problem, Problems, Severity, render};
 pub use schema::{Describes, schema};
+pub use section::{AwsNames, GcpNames, LedgerPlace};
 pub use source::{KeyPath, Origin};
 pub use units::{Cpu, Memory, Scale};

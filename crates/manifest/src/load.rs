@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use crate::check::check;
 use crate::extract::extract;
-use crate::interpolate::Scope;
 use crate::layers::{self, Layer, nearest};
 use crate::model::{Manifest, PATIENCE_KEY, SERVICE_KEYS};
 use crate::problem::{Problem, Problems, Report};
@@ -359,18 +358,13 @@ fn known(manifest: &Path, base: &Layer) -> Vec<KnownEnvironment> {
 }
 
 fn fill_targets(manifest: &mut Manifest, environment: &str) -> Vec<Fault> {
-    let mut faults = vec![];
-    let app = manifest.app.clone();
-    let path = |cloud: CloudName| KeyPath::new(["targets", cloud.as_str()]);
-    if let Some(aws) = &mut manifest.targets.aws {
-        let scope = Scope::new(&app, environment, CloudName::Aws, &aws.region, &aws.account);
-        faults.extend(fill_section(aws, &scope, &path(CloudName::Aws)));
-    }
-    if let Some(gcp) = &mut manifest.targets.gcp {
-        let scope = Scope::new(&app, environment, CloudName::Gcp, &gcp.region, &gcp.project);
-        faults.extend(fill_section(gcp, &scope, &path(CloudName::Gcp)));
-    }
-    faults
+    let app = &manifest.app;
+    let targets = &mut manifest.targets;
+    let aws = targets.aws.as_mut();
+    let aws = aws.map(|own| fill_section(own, app, environment));
+    let gcp = targets.gcp.as_mut();
+    let gcp = gcp.map(|own| fill_section(own, app, environment));
+    aws.into_iter().chain(gcp).flatten().collect()
 }
 
 impl Loaded {

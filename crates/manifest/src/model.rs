@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use deployer_core::address::CloudName;
 use deployer_core::spec::{
     Architecture, Inject, MebiBytes, MilliCpu, PATIENCE, Replicas, SecretUse,
 };
@@ -70,17 +69,6 @@ pub struct Targets {
     /// Google Cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gcp: Option<GcpSection>,
-}
-
-impl Manifest {
-    /// The clouds that the manifest has a target for, in the order of [`CloudName::ALL`].
-    pub fn targets(&self) -> Vec<CloudName> {
-        let present = |cloud: &CloudName| match cloud {
-            CloudName::Aws => self.targets.aws.is_some(),
-            CloudName::Gcp => self.targets.gcp.is_some(),
-        };
-        CloudName::ALL.into_iter().filter(present).collect()
-    }
 }
 
 /// `[services.NAME]`: a container that serves.

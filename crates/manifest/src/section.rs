@@ -1,345 +1,124 @@
-//! What only one cloud needs: `[targets.aws]`, `[targets.gcp]` and their parts for one service.
+//! What only one cloud needs: `[targets.aws]`, `[targets.gcp]` and their parts for one service; and
+//! what of such a section every target has.
 
-mod data;
-mod dns;
+mod aws;
+mod gcp;
 
-pub use data::{
-    AwsCache, AwsDatabase, CacheTls, GcpCache, GcpDatabase, Maintenance, MaintenanceWindow, Weekday,
+pub use aws::{
+    AwsCache, AwsDatabase, AwsDns, AwsNames, AwsRuntime, AwsScaling, AwsSection, AwsService,
+    CacheTls, Maintenance,
 };
-pub use dns::{AwsDns, DnsProvider, GcpDns};
+pub use gcp::{
+    DnsProvider, Egress, GcpCache, GcpDatabase, GcpDns, GcpNames, GcpSection, GcpService, Ingress,
+    MaintenanceWindow, Weekday,
+};
 
 use std::collections::BTreeMap;
 
-use deployer_core::spec::Architecture;
+use deployer_core::catalogue::{Catalogue, Runtime};
+use deployer_core::spec::{Architecture, RecordSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::model::From;
-use crate::units::{Cpu, Memory, Scale};
+use crate::naming::Named;
 
-/// `[targets.aws]`: one account and region, and what is given there by id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AwsSection {
-    /// The account, 12 digits; checked against the credentials before any other call.
-    pub account: String,
+/// What of a target every cloud has. What a section is silent about is the default, never an error:
+/// a service, a database or a cache without a table of its own is one with an empty table.
+pub(crate) trait Section {
+    /// What its cloud offers and what it calls it.
+    fn catalogue(&self) -> &'static Catalogue;
+
+    /// The account or the project.
+    fn account(&self) -> &str;
+
     /// The region.
-    pub region: String,
-    /// What runs the services: `"ecs"` (Fargate) or `"app-runner"`. App Runner takes no new
-    /// customers since 2026-04-30; accounts that use it already go on.
-    #[serde(default)]
-    pub runtime: AwsRuntime,
-    /// The ECS cluster; needed for services on ECS. With App Runner one-off tasks run in it:
-    /// silence means a Fargate cluster that is made, called APP-ENV.
-    #[serde(default)]
-    pub cluster: Option<String>,
-    /// Subnets of the tasks: `subnet-...`; needed for services on ECS. With App Runner what the app
-    /// sends goes through a VPC connector in them; none means that it goes to the internet, and
-    /// that there are no one-off tasks.
-    #[serde(default)]
-    pub subnets: Vec<String>,
-    /// Security groups of the tasks, and of App Runner's VPC connector: `sg-...`. None leaves those
-    /// of a service that was adopted.
-    #[serde(default)]
-    pub security_groups: Vec<String>,
-    /// Whether tasks get a public address (needed in public subnets without NAT). Silence means
-    /// `false`, and leaves a service that was adopted as it is.
-    #[serde(default)]
-    pub assign_public_ip: Option<bool>,
-    /// The role that pulls a task's image and reads its secrets (name or ARN); needed for services
-    /// on ECS, and with App Runner for one-off tasks. It trusts `ecs-tasks.amazonaws.com`.
-    #[serde(default)]
-    pub execution_role: Option<String>,
-    /// The role with which App Runner pulls images from ECR (name or ARN); needed for services on
-    /// App Runner. It trusts `build.apprunner.amazonaws.com`. The console's is
-    /// `service-role/AppRunnerECRAccessRole`.
-    #[serde(default)]
-    pub access_role: Option<String>,
-    /// The role of the app itself (name or ARN): of ECS tasks (it trusts `ecs-tasks.amazonaws.com`)
-    /// and of App Runner's instances (it trusts `tasks.apprunner.amazonaws.com`), which also read
-    /// the secrets with it; with a `migrate` of mode `job` or `deployer run`, which are Fargate
-    /// tasks there, it trusts both. None leaves that of a service that was adopted.
-    #[serde(default)]
-    pub task_role: Option<String>,
-    /// Where releases, runs and the lock are kept: `s3://BUCKET/PREFIX` or `file://...`. The
-    /// services note it: after a change here, move what is there, as a whole, and apply once with
-    /// `--ledger-moved`.
-    #[serde(default)]
-    pub ledger: Option<String>,
-    /// The region of the ledger's bucket, where it is another one.
-    #[serde(default)]
-    pub ledger_region: Option<String>,
-    /// The account that the ledger's bucket must belong to: S3 refuses every call to another's. The
-    /// target's own where `ledger` names no bucket; of one that it names, nobody's in particular.
-    #[serde(default)]
-    pub ledger_owner: Option<String>,
-    /// One base URL for all AWS calls; `AWS_ENDPOINT_URL` wins over it.
-    #[serde(default)]
-    pub endpoint: Option<String>,
-    /// Base URL of the image registry, when it is not the one that ECR names (for emulators without
-    /// one).
-    #[serde(default)]
-    pub registry_endpoint: Option<String>,
-    /// Days that logs are kept at least; a value that CloudWatch Logs offers. A group that keeps
-    /// them longer, or for good, is left so, unless an earlier apply set it and the manifest now
-    /// says less: that loses lines. Silence means 30, and leaves a group that was adopted as it is.
-    /// App Runner's own groups keep for good what its services print, and stay when these are
-    /// deleted.
-    #[serde(default)]
-    pub log_retention_days: Option<u32>,
-    /// What differs for one service.
-    #[serde(default)]
-    pub services: BTreeMap<String, AwsService>,
-    /// What differs for one secret.
-    #[serde(default)]
-    pub secrets: BTreeMap<String, SecretOverride>,
-    /// What differs for one database.
-    #[serde(default)]
-    pub databases: BTreeMap<String, AwsDatabase>,
-    /// What differs for one cache.
-    #[serde(default)]
-    pub caches: BTreeMap<String, AwsCache>,
+    fn region(&self) -> &str;
+
+    /// Where the ledger is.
+    fn ledger(&self) -> LedgerPlace<'_>;
+
+    /// The base URLs that stand in for the cloud's own, each with its key.
+    fn endpoints(&self) -> [(&'static str, Option<&str>); 2];
+
+    /// The tables of one thing each, with the keys that they have; services first.
+    fn tables(&self) -> [(&'static str, Vec<&String>); 4];
+
+    /// What differs for secrets.
+    fn secrets(&self) -> &BTreeMap<String, SecretOverride>;
+
+    /// What differs for the service `key`, of what services have on every cloud.
+    fn service(&self, key: &str) -> OwnService;
+
+    /// All that the section says of the service `key`, as an object; what is left at its default
+    /// says nothing.
+    fn service_said(&self, key: &str) -> Value;
+
+    /// What differs for the database `key`, of what databases have on every cloud.
+    fn database(&self, key: &str) -> OwnInstance<'_>;
+
+    /// The same for the cache `key`.
+    fn cache(&self, key: &str) -> OwnInstance<'_>;
+
+    /// The name of the service `key` in the DNS. `None` where it has none.
+    fn record(&self, key: &str) -> Option<RecordSpec>;
+
+    /// The names that the runtime of the service `key` answers for by itself.
+    fn domains(&self, key: &str) -> Vec<String>;
+
+    /// What runs the service `key`.
+    fn runtime(&self, key: &str) -> &'static Runtime;
+
+    /// The names of the things of the service `key` that every cloud has: what the section says,
+    /// else names that are made inside their rules.
+    fn service_names(&self, app: &str, environment: &str, key: &str) -> ServiceNames;
+
+    /// Every name that the service `key` comes to, to be checked.
+    fn named(&self, app: &str, environment: &str, key: &str) -> Vec<Named>;
 }
 
-/// `[targets.aws.services.NAME]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AwsService {
-    /// What runs this service: as `runtime` in `[targets.aws]`.
-    pub runtime: Option<AwsRuntime>,
-    /// The service's name, on ECS or App Runner.
-    pub name: Option<String>,
-    /// The task definition's family; on App Runner that of one-off tasks.
-    pub family: Option<String>,
-    /// The container's name in the task definition.
-    pub container: Option<String>,
-    /// The ECR repository's name.
-    pub repository: Option<String>,
-    /// The name of the tasks' log group. App Runner makes log groups of its own for a service.
-    pub log_group: Option<String>,
-    /// Takes over a service that nobody has marked; what another owner marked stays that one's. Of
-    /// such a one only what the manifest says is changed; roll-outs get the circuit breaker in any
-    /// case.
-    pub adopt: bool,
-    /// What the tasks run on here: as in `[services.NAME]`.
-    #[schemars(schema_with = "crate::schema::architecture")]
-    pub architecture: Option<Architecture>,
-    /// CPU of one task: as in `[services.NAME]`.
-    #[schemars(with = "Option<Cpu>")]
-    pub cpu: Option<serde_json::Value>,
-    /// Memory of one task: as in `[services.NAME]`.
-    #[schemars(with = "Option<Memory>")]
-    pub memory: Option<serde_json::Value>,
-    /// How many tasks: as in `[services.NAME]`.
-    #[schemars(with = "Option<Scale>")]
-    pub replicas: Option<serde_json::Value>,
-    /// Plain variables that replace or add to those of `[services.NAME.env]`.
-    #[serde(deserialize_with = "crate::units::plain_text::map")]
-    #[schemars(schema_with = "crate::units::plain_text::schema")]
-    pub env: BTreeMap<String, String>,
-    /// Requests that one instance takes at once before App Runner starts another, 1 to 200. Silence
-    /// means 100. Only on App Runner.
-    pub concurrency: Option<u32>,
-    /// The load balancer's target group (ARN); none when the service has no load balancer. Not on
-    /// App Runner, which has its own.
-    pub target_group: Option<String>,
-    /// Where people reach it: `https://idp.example.com`.
-    pub url: Option<String>,
-    /// Seconds after a task's start in which no health check counts, where there is a target group;
-    /// `health.start_period`, unless said otherwise. Only on ECS.
-    pub health_check_grace_period: Option<u32>,
-    /// Whether ECS Exec may open a session in the tasks; it acts with `task_role`. Silence means
-    /// `false`, and leaves a service that was adopted as it is. Only on ECS.
-    pub enable_execute_command: Option<bool>,
-    /// How many tasks must go on running while others are replaced, in percent of those wanted; 100
-    /// for a new service. Only on ECS.
-    pub minimum_healthy_percent: Option<u32>,
-    /// How many tasks may run while others are replaced, in percent of those wanted; 200 for a new
-    /// service. Only on ECS.
-    pub maximum_percent: Option<u32>,
-    /// When `replicas` has a range: what the count follows. Only on ECS: on App Runner it follows
-    /// `concurrency`.
-    pub scaling: AwsScaling,
-    /// Its name in the DNS.
-    pub dns: Option<AwsDns>,
-    /// The domains that it answers for, with certificates and records in Route 53:
-    /// `["example.com", "www.example.com"]`. People reach it by the first, unless `url` says
-    /// otherwise. Only on App Runner.
-    pub domains: Vec<String>,
-    /// The hosted zone of `domains`, by its domain or its id; must exist. Silence means the nearest
-    /// public one of each name.
-    pub zone: Option<String>,
-    /// Takes over records of the names in `domains`, wherever they lead.
-    pub adopt_records: bool,
+/// What differs for one service on one target, whichever cloud it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnService {
+    pub(crate) architecture: Option<Architecture>,
+    pub(crate) cpu: Option<Value>,
+    pub(crate) memory: Option<Value>,
+    pub(crate) replicas: Option<Value>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) url: Option<String>,
+    pub(crate) adopt: bool,
 }
 
-/// What runs a service on AWS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum AwsRuntime {
-    /// ECS on Fargate.
-    #[default]
-    Ecs,
-    /// App Runner.
-    AppRunner,
+/// What differs for one database or cache on one target, whichever cloud it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnInstance<'a> {
+    pub(crate) name: Option<&'a str>,
+    /// Its size in the cloud's own word.
+    pub(crate) size: Option<&'a str>,
+    pub(crate) adopt: bool,
 }
 
-/// `[targets.aws.services.NAME.scaling]`: what the count of tasks follows within `replicas = { min,
-/// max }`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AwsScaling {
-    /// CPU that the tasks are to use on average, in percent.
-    pub cpu: u32,
-    /// Requests that a task of a service with a target group is to get in a minute on average; 0
-    /// for any number.
-    pub requests: u32,
+/// The names of one service's things, whichever cloud it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceNames {
+    pub(crate) service: String,
+    /// The image's repository, as the cloud's registry has it below its own name.
+    pub(crate) repository: String,
+    /// What migrates.
+    pub(crate) job: String,
 }
 
-impl Default for AwsScaling {
-    fn default() -> Self {
-        Self {
-            cpu: 60,
-            requests: 1000,
-        }
-    }
-}
-
-/// `[targets.gcp]`: one project and region, and what is given there by id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct GcpSection {
-    /// The project's id; checked before any other call.
-    pub project: String,
-    /// The region.
-    pub region: String,
-    /// The service account that runs the app (e-mail address).
-    #[serde(default)]
-    pub service_account: Option<String>,
-    /// A Serverless VPC Access connector: its name, or `projects/P/locations/R/connectors/C`.
-    #[serde(default)]
-    pub vpc_connector: Option<String>,
-    /// Direct VPC egress: the network. Not together with `vpc_connector`.
-    #[serde(default)]
-    pub network: Option<String>,
-    /// Direct VPC egress: the subnetwork.
-    #[serde(default)]
-    pub subnetwork: Option<String>,
-    /// Which traffic goes through the VPC.
-    #[serde(default)]
-    pub egress: Egress,
-    /// The Artifact Registry repository; the image's name is added to it. Default: APP-ENV.
-    #[serde(default)]
-    pub repository: Option<String>,
-    /// Where releases, runs and the lock are kept: `gs://BUCKET/PREFIX` or `file://...`. The
-    /// services note it: after a change here, move what is there, as a whole, and apply once with
-    /// `--ledger-moved`.
-    #[serde(default)]
-    pub ledger: Option<String>,
-    /// One base URL for all Google calls; `DEPLOYER_GCP_ENDPOINT` wins over it.
-    #[serde(default)]
-    pub endpoint: Option<String>,
-    /// Base URL of the image registry, when it is not `https://REGION-docker.pkg.dev`.
-    #[serde(default)]
-    pub registry_endpoint: Option<String>,
-    /// Where secrets are kept: regions such as `["europe-west1"]`. Default: wherever Google likes,
-    /// which an organisation's policy on locations may refuse. It cannot be changed later.
-    #[serde(default)]
-    pub secret_replication: Vec<String>,
-    /// Whether `apply` may switch on the APIs that are needed and off; else it says with which
-    /// command.
-    #[serde(default)]
-    pub enable_apis: bool,
-    /// What differs for one service.
-    #[serde(default)]
-    pub services: BTreeMap<String, GcpService>,
-    /// What differs for one secret.
-    #[serde(default)]
-    pub secrets: BTreeMap<String, SecretOverride>,
-    /// What differs for one database.
-    #[serde(default)]
-    pub databases: BTreeMap<String, GcpDatabase>,
-    /// What differs for one cache.
-    #[serde(default)]
-    pub caches: BTreeMap<String, GcpCache>,
-}
-
-/// Which traffic of the app goes through the VPC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Egress {
-    /// Only traffic to private addresses.
-    #[default]
-    PrivateRanges,
-    /// All of it.
-    All,
-}
-
-/// Who reaches a Cloud Run service at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ingress {
-    /// Everyone.
-    #[default]
-    All,
-    /// The project's VPC.
-    Internal,
-    /// The VPC and Google's load balancers.
-    InternalAndLoadBalancer,
-}
-
-/// `[targets.gcp.services.NAME]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct GcpService {
-    /// The Cloud Run service's name.
-    pub name: Option<String>,
-    /// The migration job's name.
-    pub job: Option<String>,
-    /// Takes over a service that nobody has marked; what another owner marked stays that one's.
-    pub adopt: bool,
-    /// What the instances run on here: as in `[services.NAME]`; Cloud Run has `x86_64` only.
-    #[schemars(schema_with = "crate::schema::architecture")]
-    pub architecture: Option<Architecture>,
-    /// CPU of one instance: as in `[services.NAME]`.
-    #[schemars(with = "Option<Cpu>")]
-    pub cpu: Option<serde_json::Value>,
-    /// Memory of one instance: as in `[services.NAME]`.
-    #[schemars(with = "Option<Memory>")]
-    pub memory: Option<serde_json::Value>,
-    /// How many instances: as in `[services.NAME]`.
-    #[schemars(with = "Option<Scale>")]
-    pub replicas: Option<serde_json::Value>,
-    /// The service account that this service and its migration run as (e-mail address). Default:
-    /// that of `[targets.gcp]`.
-    pub service_account: Option<String>,
-    /// Plain variables that replace or add to those of `[services.NAME.env]`.
-    #[serde(deserialize_with = "crate::units::plain_text::map")]
-    #[schemars(schema_with = "crate::units::plain_text::schema")]
-    pub env: BTreeMap<String, String>,
-    /// Requests that one instance takes at once. Silence leaves it as it is, at first Cloud Run's
-    /// own default.
-    pub concurrency: Option<u32>,
-    /// Seconds that a request may take. Silence leaves it as it is, at first Cloud Run's own
-    /// default.
-    pub request_timeout: Option<u32>,
-    /// Who reaches it. Silence means `"all"`, and leaves a service that was adopted as it is.
-    pub ingress: Option<Ingress>,
-    /// Whether everyone may call it, without Cloud Run's check of the caller or by an `allUsers`
-    /// binding. Silence means `true`, and leaves a service that was adopted as it is.
-    pub public: Option<bool>,
-    /// Whether CPU is given only during requests. Silence means `true`, and leaves a service that
-    /// was adopted as it is.
-    pub cpu_idle: Option<bool>,
-    /// How often Cloud Run tries a migration again that failed, within its one execution: 0 to 10.
-    /// Only where a second try after a first one that broke off does no harm. With direct VPC
-    /// egress (`network`, `subnetwork`) connections may take a minute or more after a start, which
-    /// a client that gives up sooner does not live to see.
-    pub migrate_retries: u32,
-    /// Where people reach it, when not at the address that Cloud Run gives.
-    pub url: Option<String>,
-    /// Its name in the DNS.
-    pub dns: Option<GcpDns>,
+/// Where a target's ledger is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerPlace<'a> {
+    /// Its address, where the manifest says it.
+    pub address: Option<&'a str>,
+    /// The region of its bucket.
+    pub region: &'a str,
+    /// The account that its bucket must belong to. `None` for nobody's in particular, or where the
+    /// cloud's buckets know no such condition.
+    pub owner: Option<&'a str>,
 }
 
 /// `[targets.CLOUD.secrets.NAME]`.
@@ -353,4 +132,15 @@ pub struct SecretOverride {
     pub from: Option<serde_json::Value>,
     /// Takes over a secret that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
+}
+
+/// The members of a section's table that are not the default's.
+fn beside_default<T: Serialize + Default>(own: Option<&T>) -> Value {
+    let value = |it: &T| serde_json::to_value(it).expect("a section is plain data with text keys");
+    let default = T::default();
+    let (mut own, default) = (value(own.unwrap_or(&default)), value(&default));
+    if let (Some(own), Some(default)) = (own.as_object_mut(), default.as_object()) {
+        own.retain(|key, value| default.get(key) != Some(&*value));
+    }
+    own
 }

@@ -444,7 +444,8 @@ fn spryte_keeps_the_names_that_it_has() {
     };
     let loaded = load(&inputs).unwrap();
     assert_eq!(loaded.manifest.targets(), [CloudName::Aws]);
-    let names = loaded.manifest.aws_names("backend", "production");
+    let aws = loaded.manifest.targets.aws.as_ref().unwrap();
+    let names = aws.names(&loaded.manifest.app, "production", "backend");
     assert_eq!(names.service, "spryte-backend-service");
     assert_eq!(names.family, "spryte-backend");
     let spec = loaded.environment_spec(CloudName::Aws).unwrap();

@@ -19,8 +19,8 @@ const GONE: Pace = Pace::until(Duration::from_secs(10 * 60));
 /// The codes of a call on what is not there.
 pub(super) const ABSENT: &[&str] = &["ResourceNotFoundException"];
 
-pub(super) const WWW: Field = Field::replaces("www");
-pub(super) const STATE: Field = Field::replaces("state");
+pub(super) const WWW: Field = Field::replaces("www", Order::DeleteFirst);
+pub(super) const STATE: Field = Field::replaces("state", Order::DeleteFirst);
 
 /// What an association says of its state that is as it is to be, or on its way there.
 pub(super) const ASSOCIATED: &str = "associated";

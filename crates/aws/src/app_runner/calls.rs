@@ -6,7 +6,6 @@ use aws_sdk_apprunner::types::{OperationSummary, Service as SdkService, ServiceS
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::Refused;
 use deployer_core::node::Watch;
-use deployer_core::spec::APP_RUNNER_PATIENCE;
 use deployer_core::wait::{Look, Pace, poll};
 
 use crate::client::Clients;
@@ -33,9 +32,14 @@ pub(super) const UNKNOWN_ROLE: &str = "Error in assuming";
 /// The same for people.
 pub(super) const ROLE_UNKNOWN_YET: &str = "a role is not known to App Runner yet";
 
+/// How long a roll-out is waited for: an update that fails is given up after minutes, and then "it
+/// takes over 15m for rollback" (aws/apprunner-roadmap#147). Who stops waiting sooner never hears
+/// that it was put back.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
 /// How long somebody else's operation is waited for: one that fails its health checks takes
-/// longest, for "it takes over 15m for rollback" after them (aws/apprunner-roadmap#147).
-pub(super) const OTHERS: Duration = APP_RUNNER_PATIENCE;
+/// longest.
+pub(super) const OTHERS: Duration = PATIENCE;
 
 /// The service of a name. `None` when there is none; a deleted one is none.
 pub(super) async fn find(clients: &Clients, name: &str) -> Result<Option<SdkService>, Refusal> {

@@ -15,8 +15,8 @@ use deployer_core::capability::Revision;
 use deployer_core::fields::{FieldValue, Fields};
 use sha2::{Digest, Sha256};
 
-use super::note;
 use super::vpc_connector::first_part;
+use super::{note, scaling};
 use crate::names::SECRETS_NOTE;
 
 /// What the name of a revision of ours begins with; those of ECS are ARNs.
@@ -59,7 +59,13 @@ pub(super) fn fields_of(service: &SdkService) -> Fields {
     }
     fields.set("egress", egress_of(service));
     let scaling = service.auto_scaling_configuration_summary();
-    let scaling = scaling.and_then(|it| it.auto_scaling_configuration_name());
+    let scaling = scaling.and_then(|it| {
+        let name = it.auto_scaling_configuration_name()?;
+        Some(scaling::called(
+            name,
+            it.auto_scaling_configuration_revision(),
+        ))
+    });
     fields.set_some("scaling", scaling);
     fields.set("state", state_of(service));
     fields

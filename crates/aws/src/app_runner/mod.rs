@@ -34,7 +34,7 @@ use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::Declared;
 use deployer_core::migration::Migrated;
-use deployer_core::names::LEDGER_TAG;
+use deployer_core::names::{LEDGER_TAG, prefix};
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 
 use crate::client::Clients;
@@ -43,6 +43,7 @@ use crate::ground::{ConnectorName, Ground, Subnets};
 use crate::spec::AppRunner;
 use crate::tags;
 
+pub(crate) use calls::PATIENCE;
 pub(crate) use printed::streams_of;
 use scaling::{Scaling, ScalingArn, USUAL_CONCURRENCY};
 use service::Service;
@@ -144,13 +145,12 @@ impl Declaration<'_> {
             return None;
         }
         let connector = self.ground.connector.get_or_init(|| {
-            let wish = VpcConnector(network.clone());
-            let name = wish.name(&self.env.app, &self.env.environment);
-            let made = graph.declare(self.declared(&name), |inputs| {
-                VpcConnector(wish.0.taken(inputs))
+            let base = prefix(&self.env.app, &self.env.environment);
+            let made = graph.declare(self.declared(&base), |inputs| {
+                VpcConnector(network.taken(inputs))
             });
             // Its name is given: it is known before there is one.
-            made.publish(ConnectorName(name));
+            made.publish(ConnectorName(made.address().name.clone()));
             Value::From(made)
         });
         Some(connector.clone())
@@ -164,9 +164,8 @@ impl Declaration<'_> {
             most: count(replicas.max),
             concurrency: count(self.asked.concurrency.unwrap_or(USUAL_CONCURRENCY)),
         };
-        let name = wish.name(&self.service.name);
-        let output = graph.declare(self.declared(&name), |_| wish);
-        (name, output)
+        let output = graph.declare(self.declared(&self.service.name), |_| wish);
+        (output.address().name.clone(), output)
     }
 
     fn declared<'b>(&'b self, name: &'b str) -> Declared<'b, Clients> {

@@ -2,8 +2,9 @@
 //!
 //! An autoscaling configuration cannot be changed; a call for one of the same name makes another
 //! revision. So its name says what it is, as a connector's does: other numbers are another
-//! configuration, the service is moved to it, and the old one is deleted after that. Should there
-//! be more revisions than one, all go at once.
+//! configuration, the service is moved to it, and the old one is deleted after that. Ours is the
+//! first revision: those that another hand makes under its name change nothing of it, and all go at
+//! once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -36,21 +37,16 @@ pub(crate) struct ScalingArn(pub(crate) String);
 /// Reference).
 pub(super) const USUAL_CONCURRENCY: u32 = 100;
 
+/// "When you use it for the first time in an AWS Region, App Runner creates revision number 1 of
+/// this name" (CreateAutoScalingConfiguration, AWS App Runner API Reference).
+pub(super) const FIRST: i32 = 1;
+
 /// How long one is tried to be made that App Runner does not answer.
 const MAKING: Duration = Duration::from_secs(2 * 60);
 
-const LEAST: Field = Field::replaces("min");
-const MOST: Field = Field::replaces("max");
-const CONCURRENCY: Field = Field::replaces("concurrency");
-
-impl Scaling {
-    /// What the configuration of a service is called.
-    pub(crate) fn name(self, service: &str) -> String {
-        let numbers = [self.least, self.most, self.concurrency].map(|it| it.to_string());
-        let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
-        names::of_content(&names::SCALING_CONFIGURATION, service, &numbers)
-    }
-}
+const LEAST: Field = Field::replaces("min", Order::CreateFirst);
+const MOST: Field = Field::replaces("max", Order::CreateFirst);
+const CONCURRENCY: Field = Field::replaces("concurrency", Order::CreateFirst);
 
 impl Kind for Scaling {
     type Site = Clients;
@@ -58,6 +54,11 @@ impl Kind for Scaling {
     const KIND: &'static str = "app_runner.scaling";
     const NOUN: &'static str = "autoscaling configuration";
     const TIER: Tier = Tier::Ground;
+    const GENERATIONS: Option<Generations> = Some(Generations {
+        fields: &[LEAST, MOST, CONCURRENCY],
+        rule: || &names::SCALING_CONFIGURATION,
+        naming: Naming::Digits,
+    });
     const FACTS: Facts = Facts {
         // `NAME/REVISION/ID`.
         arn: Some(Arn::named(
@@ -98,10 +99,10 @@ impl Kind for Scaling {
     }
 
     async fn find(at: &At<Clients>) -> Result<Reading<There<Self>>, Refusal> {
-        let Some(latest) = latest(at, at.name()).await? else {
+        let Some(first) = first(at, at.name()).await? else {
             return Ok(Reading::Absent);
         };
-        let arn = latest.auto_scaling_configuration_arn().unwrap_or_default();
+        let arn = first.auto_scaling_configuration_arn().unwrap_or_default();
         let ask = at.app_runner.describe_auto_scaling_configuration();
         let answer = ask.auto_scaling_configuration_arn(arn).send().await?;
         let Some(there) = answer.auto_scaling_configuration else {
@@ -150,6 +151,12 @@ impl Wish for Scaling {
         *self
     }
 
+    fn parts(&self, to: &mut Parts) {
+        to.set(LEAST, self.least);
+        to.set(MOST, self.most);
+        to.set(CONCURRENCY, self.concurrency);
+    }
+
     fn output(_at: &At<Clients>, there: &There<Self>) -> ScalingArn {
         ScalingArn(there.id.clone())
     }
@@ -159,7 +166,7 @@ impl Wish for Scaling {
     async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
         let (what, tries) = (at.what(), AtomicU32::new(0));
         let made = poll(at.clock(), Pace::until(MAKING), &what, || async {
-            match latest(at, at.name()).await {
+            match first(at, at.name()).await {
                 Ok(None) => {}
                 Ok(Some(_)) => return Ok(Look::Found(Ok(()))),
                 Err(refusal) => return Ok(Look::Found(Err(refusal))),
@@ -209,27 +216,44 @@ impl Scaling {
     }
 }
 
-/// The latest revision that was not deleted.
-async fn latest(
+/// The first revision that was not deleted.
+async fn first(
     clients: &Clients,
     name: &str,
 ) -> Result<Option<AutoScalingConfigurationSummary>, Refusal> {
     let list = clients.app_runner.list_auto_scaling_configurations();
-    let list = list.auto_scaling_configuration_name(name).latest_only(true);
-    let mut pages = list.into_paginator().send();
+    let list = list.auto_scaling_configuration_name(name);
+    let mut pages = list.latest_only(false).into_paginator().send();
+    let mut first: Option<AutoScalingConfigurationSummary> = None;
     while let Some(page) = pages.next().await {
-        let mut found = page?.auto_scaling_configuration_summary_list.into_iter();
-        let found = found.find(|it| {
+        let found = page?.auto_scaling_configuration_summary_list.into_iter();
+        let active = found.filter(|it| {
             let active = it
                 .status()
                 .is_none_or(|it| it.as_str().eq_ignore_ascii_case("active"));
             active && it.auto_scaling_configuration_name() == Some(name)
         });
-        if found.is_some() {
-            return Ok(found);
-        }
+        let number = AutoScalingConfigurationSummary::auto_scaling_configuration_revision;
+        first = first.into_iter().chain(active).min_by_key(number);
     }
-    Ok(None)
+    Ok(first)
+}
+
+/// What plans call a revision of a configuration: its name, with its number where it is not the
+/// first.
+pub(super) fn called(name: &str, revision: i32) -> String {
+    match revision {
+        ..=FIRST => name.to_owned(),
+        later => format!("{name} (revision {later})"),
+    }
+}
+
+impl ScalingArn {
+    /// The revision: `.../NAME/REVISION/ID`.
+    pub(super) fn revision(&self) -> i32 {
+        let number = self.0.rsplit('/').nth(1);
+        number.and_then(|it| it.parse().ok()).unwrap_or(FIRST)
+    }
 }
 
 /// `arn:...:autoscalingconfiguration/NAME` of `.../NAME/REVISION/ID`.
@@ -239,22 +263,37 @@ fn up_to_name(arn: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use deployer_core::kind::named;
+
     use super::*;
 
     #[test]
-    fn other_numbers_are_another_configuration() {
-        let scaling = |most| Scaling {
-            least: 1,
-            most,
-            concurrency: 100,
+    fn other_numbers_are_another_generation_under_the_name_that_it_always_had() {
+        let called = |base, most| {
+            let (least, concurrency) = (1, 100);
+            let scaling = Scaling {
+                least,
+                most,
+                concurrency,
+            };
+            named(base, &scaling)
         };
-        assert_ne!(
-            scaling(2).name("idp-staging"),
-            scaling(3).name("idp-staging")
-        );
+        assert_eq!(called("idp-staging", 2), "idp-staging-6cdcd723");
+        assert_eq!(called("idp-staging", 3), "idp-staging-005554a7");
         assert_eq!(
-            scaling(2).name("idp-staging"),
-            scaling(2).name("idp-staging")
+            called("kaizencoach-production-api", 3),
+            "kaizencoach-production-52cc2425"
+        );
+    }
+
+    #[test]
+    fn a_revision_of_another_hand_is_told_from_ours() {
+        let arn = |revision| ScalingArn(format!("arn:aws:apprunner:r:1:a/idp/{revision}/abc"));
+        assert_eq!(called("idp", arn(1).revision()), "idp");
+        assert_eq!(called("idp", arn(2).revision()), "idp (revision 2)");
+        assert_eq!(
+            called("idp", ScalingArn("arn".to_owned()).revision()),
+            "idp"
         );
     }
 

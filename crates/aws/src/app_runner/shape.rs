@@ -15,7 +15,7 @@ use deployer_core::graph::Value;
 use deployer_core::spec::{HealthSpec, Inject, SecretUse, ServiceSpec};
 
 use super::described::{NO_CONNECTOR, PASSES, RUNS, USUAL_PASSES, configuration_of, fields_of};
-use super::scaling::ScalingArn;
+use super::scaling::{self, ScalingArn};
 use super::{note, vpc_connector};
 use crate::client::Clients;
 use crate::error::incomplete;
@@ -243,7 +243,10 @@ impl Around {
             Some(connector) => fields.set_value("egress", connector.field(|it| it.0.clone())),
             None => fields.set("egress", NO_CONNECTOR),
         }
-        fields.set("scaling", &self.scaling_name);
+        // One that is to be made is the first.
+        let known = self.scaling.known();
+        let revision = known.map_or(scaling::FIRST, |it| it.revision());
+        fields.set("scaling", scaling::called(&self.scaling_name, revision));
     }
 
     /// The network as the API takes it: by the ARN that the connector has by now, which ends with

@@ -14,7 +14,7 @@ use deployer_core::graph::Value;
 
 use super::hints;
 use crate::error::Told;
-use crate::ground::{ConnectorName, Network, SecurityGroups, Subnets, content};
+use crate::ground::{ConnectorName, Network, SecurityGroups, Subnets};
 use crate::names;
 use crate::site::prelude::*;
 
@@ -22,18 +22,8 @@ use crate::site::prelude::*;
 #[derive(Clone, Debug)]
 pub(crate) struct VpcConnector(pub(crate) Network);
 
-const SUBNETS: Field = Field::replaces("subnets");
-const SECURITY_GROUPS: Field = Field::replaces("security_groups");
-
-impl VpcConnector {
-    /// What a connector of an environment with these subnets and groups is called.
-    pub(crate) fn name(&self, app: &str, environment: &str) -> String {
-        let subnets = content(&self.0.subnets, |it| sorted(&it.0));
-        let groups = content(&self.0.security_groups, |it| sorted(&it.0));
-        let base = deployer_core::names::prefix(app, environment);
-        names::of_content(&names::CONNECTOR, &base, &[&subnets, &groups])
-    }
-}
+const SUBNETS: Field = Field::replaces("subnets", Order::CreateFirst);
+const SECURITY_GROUPS: Field = Field::replaces("security_groups", Order::CreateFirst);
 
 impl Kind for VpcConnector {
     type Site = Clients;
@@ -41,6 +31,11 @@ impl Kind for VpcConnector {
     const KIND: &'static str = "app_runner.vpc_connector";
     const NOUN: &'static str = "VPC connector";
     const TIER: Tier = Tier::Ground;
+    const GENERATIONS: Option<Generations> = Some(Generations {
+        fields: &[SUBNETS, SECURITY_GROUPS],
+        rule: || &names::CONNECTOR,
+        naming: Naming::Digits,
+    });
     const FACTS: Facts = Facts {
         // `NAME/REVISION/ID`.
         arn: Some(Arn::named("apprunner", "vpcconnector", first_part)),
@@ -115,6 +110,12 @@ impl Wish for VpcConnector {
             is.0.security_groups.clone_from(groups);
         }
         is
+    }
+
+    fn parts(&self, to: &mut Parts) {
+        to.set_value(SUBNETS, &self.0.subnets, |it| sorted(&it.0));
+        let groups = &self.0.security_groups;
+        to.set_value(SECURITY_GROUPS, groups, |it| sorted(&it.0));
     }
 
     fn output(at: &At<Clients>, _there: &There<Self>) -> ConnectorName {
@@ -222,3 +223,32 @@ pub(super) const STILL_USED: Passing = Passing {
     why: "a service still uses it",
     patience: Duration::from_secs(5 * 60),
 };
+
+#[cfg(test)]
+mod tests {
+    use deployer_core::graph::Output;
+    use deployer_core::kind::named;
+
+    use super::*;
+
+    #[test]
+    fn other_subnets_or_groups_are_another_generation_under_the_name_that_it_always_had() {
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        let called = |subnets: Value<Subnets>, groups: &[&str]| {
+            let connector = VpcConnector(Network {
+                subnets,
+                security_groups: Value::Given(SecurityGroups(ids(groups))),
+            });
+            named("idp-staging", &connector)
+        };
+        let subnets = || Value::Given(Subnets(ids(&["subnet-b", "subnet-a"])));
+        assert_eq!(called(subnets(), &[]), "idp-staging-dc629f89");
+        assert_eq!(called(subnets(), &["sg-1"]), "idp-staging-5a92f9a5");
+        // Of what a node makes: its address.
+        let output = Output::of(&"aws/r/ec2.subnets/shop".parse().unwrap());
+        let made = Value::From(output.clone());
+        assert_eq!(called(made.clone(), &["sg-1"]), "idp-staging-dc0df8fd");
+        output.publish(Subnets(ids(&["subnet-a"])));
+        assert_eq!(called(made, &["sg-1"]), "idp-staging-dc0df8fd");
+    }
+}

@@ -176,14 +176,14 @@ mod tests {
         assert_eq!(first, "idp-final-0a1b2c3d");
         let next_run = final_snapshot("idp", &token("9a1b2c3d-0000-5000-8000-000000000000"));
         assert_ne!(first, next_run);
-        let left = crate::left(
+        let left = (crate::CATALOGUE.kinds.left)(
             "rds.instance",
             "idp",
             "0a1b2c3d-0000-5000-8000-000000000000",
         );
         assert!(left.unwrap().contains(&format!("`{first}`")));
         // As people are told.
-        let told = crate::leaves("rds.instance").unwrap();
+        let told = (crate::CATALOGUE.kinds.leaves)("rds.instance").unwrap();
         let (begins, _) = first.split_once("0a1b2c3d").unwrap();
         assert!(
             told.replace("NAME", "idp")

@@ -20,7 +20,7 @@ use deployer_core::capability::{
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::kind::{Declared, Kind, seen};
+use deployer_core::kind::{Declared, Kind, named, seen};
 use deployer_core::ours::Past;
 use deployer_core::spec::{DatabaseSpec, SslMode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -80,7 +80,8 @@ impl Database for Composition<'_> {
             })
         });
 
-        let name = parameter_group::name(&database.name, database.version);
+        let wish = ParameterGroup::of(database.version);
+        let name = named(&database.name, &wish);
         let group_address = clients.address(ParameterGroup::KIND, &name);
         // An adopted instance needs one for a major upgrade only, and keeps it.
         let may_upgrade = !database.unsaid.contains("version");
@@ -88,8 +89,8 @@ impl Database for Composition<'_> {
         let parameter_group = needs_group.then(|| {
             // Somebody's own may be that of other instances too: it is never taken over with an
             // instance.
-            let group = group(&name, database.adopt && makes_groups);
-            graph.declare(group, |_| ParameterGroup::of(database.version))
+            let group = group(&database.name, database.adopt && makes_groups);
+            graph.declare(group, |_| wish)
         });
 
         let ours = tags::ownership(env, database.adopt, &graph.past(&address));

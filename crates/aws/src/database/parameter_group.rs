@@ -5,16 +5,11 @@ use std::time::Duration;
 
 use aws_sdk_rds::types::{ApplyMethod, Parameter};
 
+use crate::names;
 use crate::site::prelude::*;
 
 /// A parameter's way to say yes.
 const ON: &str = "1";
-
-/// The name of the group for one major version. A major upgrade needs another one while the
-/// instance still has this.
-pub(super) fn name(instance: &str, version: u16) -> String {
-    format!("{instance}-postgres{version}")
-}
 
 /// What the engine of one major version is told.
 #[derive(Clone, Debug)]
@@ -34,7 +29,7 @@ impl ParameterGroup {
     }
 }
 
-const FAMILY: Field = Field::replaces("family");
+const FAMILY: Field = Field::replaces("family", Order::CreateFirst);
 const FORCE_SSL: Field = Field::in_place("rds.force_ssl");
 
 impl Kind for ParameterGroup {
@@ -43,6 +38,11 @@ impl Kind for ParameterGroup {
     const KIND: &'static str = "rds.parameter_group";
     const NOUN: &'static str = "database parameter group";
     const TIER: Tier = Tier::Ground;
+    const GENERATIONS: Option<Generations> = Some(Generations {
+        fields: &[FAMILY],
+        rule: || &names::PARAMETER_GROUP,
+        naming: Naming::Readable,
+    });
     const FACTS: Facts = Facts {
         arn: Some(Arn::new("rds", "pg")),
         access: Access {
@@ -121,6 +121,11 @@ impl Wish for ParameterGroup {
         self.clone()
     }
 
+    /// A major upgrade needs another group while the instance still has this one.
+    fn parts(&self, to: &mut Parts) {
+        to.set(FAMILY, &self.family);
+    }
+
     fn output(at: &At<Clients>, _there: &There<Self>) -> String {
         at.name().to_owned()
     }
@@ -175,4 +180,18 @@ async fn force(at: &At<Clients>) -> Result<(), Refusal> {
         .send()
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use deployer_core::kind::named;
+
+    use super::*;
+
+    #[test]
+    fn another_major_version_is_another_generation_under_the_name_that_it_always_had() {
+        let called = |version| named("shop-production", &ParameterGroup::of(version));
+        assert_eq!(called(16), "shop-production-postgres16");
+        assert_eq!(called(17), "shop-production-postgres17");
+    }
 }

@@ -258,8 +258,10 @@ fn progress(service: &Service, primary: &Deployment, asked: Asked) -> Readiness 
     if primary.failed_tasks() > 0 {
         line.push_str(&format!(", {} failed", primary.failed_tasks()));
     }
-    if old > 0 {
-        line.push_str(&format!(", {old} old ones still run"));
+    match old {
+        0 => {}
+        1 => line.push_str(", 1 old one still runs"),
+        _ => line.push_str(&format!(", {old} old ones still run")),
     }
     if counted && !complete && old == 0 {
         line.push_str(", not healthy yet");

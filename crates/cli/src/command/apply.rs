@@ -7,7 +7,7 @@ use deployer_core::capability::Rerun;
 use deployer_core::engine::{Interrupt, Verdict};
 use deployer_core::error::{Error, Result};
 use deployer_core::history::History;
-use deployer_core::node::Waiting;
+use deployer_core::node::{Action, Waiting};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -116,7 +116,7 @@ async fn locked(
     run::guard_data(
         &work.prepared,
         &args.allow_data_loss,
-        typed(global, args, wish),
+        (typed(global, args, wish), None),
     )?;
     if !work.prepared.plan.is_empty() && file.is_none() {
         run::confirm(args.yes, "Apply this plan?")?;
@@ -167,6 +167,9 @@ async fn locked(
     accepted.tell(global, &recorded);
     outcome::tell_left(session, &work.prepared, &verdicts, global.json).await;
     let missed = failure::missed(&verdicts, &attempt);
+    if stop.requested() && recorded.is_empty() && !global.json {
+        out!("{}", stopped_at(session, &work, &verdicts, began));
+    }
     let changes = verdicts.values().map(|it| it.done.len()).sum();
     let came = (recorded.as_slice(), &accepted, &missed, changes);
     tell_what_serves(global, session, &work, came, began).await;
@@ -179,6 +182,26 @@ async fn locked(
         .max(problem.unwrap_or(Exit::Success))
         .max(if exit == Exit::Success { held } else { exit });
     Ok(detached(args, begun, exit))
+}
+
+/// How far a run came that was stopped and made no release.
+fn stopped_at(
+    session: &Session,
+    work: &Work,
+    verdicts: &BTreeMap<CloudName, Verdict>,
+    began: Timestamp,
+) -> String {
+    let done: usize = verdicts.values().map(|it| it.done.len()).sum();
+    let changes = work.prepared.plan.changes.iter();
+    let all = changes.filter(|it| it.action != Action::NoOp).count();
+    let words = format!("STOPPED; {done} of {all} done, and no service has a new release");
+    let subject = (
+        session.loaded.manifest.app.as_str(),
+        session.loaded.environment.as_str(),
+    );
+    let took = session.clock.now().duration_since(began);
+    let page = (took.try_into().unwrap_or_default(), view::width());
+    view::served::title(subject, &words, page)
 }
 
 /// The command without the names of what may lose its data.
@@ -360,7 +383,7 @@ async fn tell_what_serves(
     if recorded.is_empty() && (!missed.is_empty() || still.is_empty()) {
         return;
     }
-    let back = way_back(global, session, recorded).await;
+    let back = way_back(global, session, work, recorded).await;
     let subject = (
         session.loaded.manifest.app.as_str(),
         session.loaded.environment.as_str(),
@@ -429,12 +452,14 @@ fn served(work: &Work, recorded: &record::Recorded, accepted: &Acceptance) -> Se
 async fn way_back(
     global: &Global,
     session: &Session,
+    work: &Work,
     recorded: &[record::Recorded],
 ) -> Option<String> {
     let service = &recorded.first()?.release.service;
     let mut earlier = Vec::new();
     for one in recorded {
-        if one.release.service != *service || one.release.detached {
+        let is_new = work.creates(one.cloud, service);
+        if one.release.service != *service || one.release.detached || is_new {
             return None;
         }
         let mut places = session.places.iter();

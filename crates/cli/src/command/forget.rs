@@ -17,7 +17,7 @@ use crate::run::{self, Journals, Manner};
 use crate::scene::Scene;
 use crate::session::{Place, Session};
 use crate::system::Stop;
-use crate::{lost, stopped, work};
+use crate::{inventory, lost, stopped, work};
 
 /// Finds it in the inventory, shows what is done, asks, does it.
 pub async fn run(global: &Global, mut session: Session, args: &ForgetArgs) -> Result<Exit> {
@@ -95,7 +95,7 @@ async fn find<'a>(session: &'a Session, wanted: &str) -> Result<(&'a Place, Addr
 }
 
 async fn prepare(session: &Session, place: &Place, address: &Address) -> Result<Prepared> {
-    let known = work::known(place).await?;
+    let known = inventory::known(place).await?;
     let past = known.past(address);
     let orphan = Orphan {
         node: place.existing(address, &past)?,

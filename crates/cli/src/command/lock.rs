@@ -37,7 +37,7 @@ async fn show(global: &Global, session: &Session) -> Result<Exit> {
         view::json(&documents);
     } else {
         let header = [
-            "CLOUD", "LOCK", "USER", "HOST", "PROCESS", "COMMAND", "SINCE", "UNTIL",
+            "CLOUD", "LOCK", "USER", "HOST", "PROCESS", "ALIVE", "COMMAND", "SINCE", "UNTIL",
         ];
         out!("{}", view::table::fitting(&header, &rows));
         for line in passing {
@@ -68,6 +68,12 @@ fn row(cloud: CloudName, standing: &Standing, now: Timestamp) -> Vec<String> {
             holder.user.clone(),
             holder.host.clone(),
             holder.process.to_string(),
+            match machine::Here.known(holder) {
+                Known::Alive => "yes",
+                Known::Gone => "no",
+                Known::Nothing => "unknown",
+            }
+            .into(),
             holder.run.clone(),
             format!("{:.0}", holder.since),
             format!("{until:.0}"),

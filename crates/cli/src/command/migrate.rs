@@ -72,7 +72,7 @@ async fn locked(
     }
     // A database that has to be made anew is the business of an apply: here nobody could name what
     // is lost.
-    run::guard_data(&work.prepared, &[], Again::new(global, "apply"))?;
+    run::guard_data(&work.prepared, &[], (Again::new(global, "apply"), None))?;
     run::confirm(args.yes, "Run this migration?")?;
     let began = session.clock.now();
     let journals = Journals::begin(session, "migrate").await?;
@@ -133,6 +133,11 @@ fn restrict(prepared: &mut Prepared) -> Result<()> {
         .plan
         .changes
         .retain(|change| wanted.contains(&change.address));
+    // Nothing is deleted: what would take the place of another one is only made.
+    for change in &mut prepared.plan.changes {
+        change.action = change.act();
+        change.replaces.clear();
+    }
     prepared.orphans.clear();
     // What was found is not noted.
     prepared.listed.clear();

@@ -40,11 +40,12 @@ pub async fn run(global: &Global, session: Session, args: &ReportArgs) -> Result
         let mut places = session.places.iter();
         let place = places.find(|place| place.name() == cloud);
         let place = place.ok_or_else(|| Error::internal("a report of no target"))?;
-        if let Some(failures) = place.ledger.report(header.number).await? {
+        let failures: Option<Vec<Failure>> = place.ledger.report(header.number).await?;
+        if let Some(failures) = failures {
             kept.push(Kept {
                 cloud,
                 header,
-                failures,
+                failures: failures.into_iter().map(Failure::here).collect(),
             });
         }
     }

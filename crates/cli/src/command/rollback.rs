@@ -151,7 +151,9 @@ fn show(global: &Global, session: &Session, service: &str, all: &[Chosen<'_>]) {
     }
     for chosen in all {
         let place = chosen.place();
-        outln!("{}", header(place.cloud.target(), &place.caller));
+        for line in view::whole_or_wrapped(&header(place.cloud.target(), &place.caller)) {
+            outln!("{line}");
+        }
     }
     let mut told: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
     for chosen in all {
@@ -175,7 +177,10 @@ fn show(global: &Global, session: &Session, service: &str, all: &[Chosen<'_>]) {
     for (lines, clouds) in told {
         let mut lines = lines.into_iter();
         let first = lines.next().unwrap_or_default();
-        outln!("{service} · {environment} on {}: {first}", list(&clouds));
+        let title = format!("{service} · {environment} on {}: {first}", list(&clouds));
+        for line in view::whole_or_wrapped(&title) {
+            outln!("{line}");
+        }
         for line in lines {
             outln!("  {line}");
         }
@@ -201,9 +206,12 @@ fn served_already(chosen: &Chosen<'_>) -> Vec<String> {
         true => "no run recorded it: that is made up for, and nothing else is done",
         false => "nothing is done",
     };
+    let which = match release.rollback_to {
+        Some(origin) => format!("r{origin} serves already, as r{}", release.number),
+        None => format!("r{} serves already", release.number),
+    };
     vec![format!(
-        "{finished}r{} serves already ({}); {done}",
-        release.number,
+        "{finished}{which} ({}); {done}",
         revision_name(&release.revision.0)
     )]
 }
@@ -347,6 +355,7 @@ async fn examine(
     let due = Due {
         places: places.collect(),
         releases: due.collect::<BTreeMap<_, _>>(),
+        created: BTreeSet::new(),
         // A rollback changes nothing of who may call.
         admission: std::time::Duration::ZERO,
         unwanted: no_verify.then_some("--no-verify"),

@@ -224,8 +224,7 @@ fn story(run: &RunRecord) -> Vec<String> {
 
 /// What is said of a node, after its name.
 fn of(address: &Address, what: &str) -> String {
-    let name = address.name.trim_start_matches('/');
-    format!("{}  {what}", foreign::one_line(name))
+    format!("{}  {what}", foreign::one_line(&address.name))
 }
 
 /// Why something failed, without its address, which the line names already, and without what the

@@ -119,8 +119,12 @@ async fn set(
             .map(|place| place.env.secrets.keys().map(String::as_str).collect())
             .unwrap_or_default();
         return Err(
-            Error::input(format!("the manifest declares no secret `{key}`"))
-                .hint(format!("it declares: {}", known.join(", "))),
+            Error::input(format!("the manifest declares no secret `{key}`")).hint(
+                match known.is_empty() {
+                    true => format!("add `[secrets.{key}]` to it"),
+                    false => format!("it declares: {}", known.join(", ")),
+                },
+            ),
         );
     };
     settable(first)?;

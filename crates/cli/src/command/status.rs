@@ -1,6 +1,7 @@
 //! `deployer status`: what serves and what keeps data, in the clouds' own words, beside what the
 //! ledger says.
 
+mod failed;
 mod store;
 
 use std::collections::BTreeSet;
@@ -10,20 +11,19 @@ use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::history::History;
 use deployer_core::ledger::{Hold, Holder, Inventory, Item, Known, Release, Standing, Witness};
-use deployer_core::spec::ServiceSpec;
+use deployer_core::spec::{Replicas, ServiceSpec};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use self::failed::{Failed, FailedRuns};
 use crate::args::{Global, ServiceArgs};
 use crate::command::releases::{self, short};
 use crate::duration;
 use crate::exit::Exit;
 use crate::facts::{self, ImageName};
-use crate::failure;
 use crate::machine;
 use crate::session::{Place, Session, header};
 use crate::view::failure::brief;
-use crate::view::plan::cut;
 use crate::view::status::Row;
 use crate::view::{self, foreign};
 
@@ -31,6 +31,8 @@ use crate::view::{self, foreign};
 /// for by name. Exits with the code of what is not as it should be. What cannot be read is told,
 /// and everything else is shown all the same.
 pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Result<Exit> {
+    // One that the manifest does not have is told before anything is shown.
+    session.services(args.service.as_deref())?;
     let mut shown = Shown {
         form: match (global.json, &args.service) {
             (true, _) => Form::Json,
@@ -54,10 +56,11 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
         }
         // Without it, nothing is known to be destroyed, and nothing to be lost.
         let inventory = shown.keep(place.ledger.inventory().await);
+        let failed = shown.keep(FailedRuns::read(place).await);
         for key in session.services(args.service.as_deref())? {
             if let Some(service) = place.env.services.get(&key) {
                 shown
-                    .service(place, &key, service, inventory.as_ref())
+                    .service(place, &key, service, (inventory.as_ref(), failed.as_ref()))
                     .await;
             }
         }
@@ -173,32 +176,12 @@ impl Shown {
         );
     }
 
-    /// What the app printed last where what came after the release failed: of the newest run that
-    /// failed since.
-    async fn said(
-        &self,
-        place: &Place,
-        key: &str,
-        serving: Option<&Serving>,
-        release: Option<&Release>,
-    ) -> Option<String> {
-        match serving?.state {
-            ServingState::Failing(_) | ServingState::Failed(_) => {}
-            ServingState::Ready | ServingState::InProgress(_) => return None,
-        }
-        let newest = place.ledger.reported_runs(1).await.ok()?.pop()?;
-        match release.is_none_or(|release| newest.at > release.at) {
-            true => failure::last_line(place, newest.number, key).await,
-            false => None,
-        }
-    }
-
     async fn service(
         &mut self,
         place: &Place,
         key: &str,
         service: &ServiceSpec,
-        inventory: Option<&Inventory>,
+        (inventory, failed): (Option<&Inventory>, Option<&FailedRuns>),
     ) {
         let serving = self.keep(place.serving(service).await);
         let record = self.keep(store::record(place, service).await).flatten();
@@ -221,30 +204,37 @@ impl Shown {
         };
         let expected = release.as_ref().filter(|_| !destroyed);
         self.worst = self.worst.max(judge(serving.as_ref(), expected));
+        let now = self.now;
+        let goes_on = |it: &Serving| matches!(it.state, ServingState::InProgress(_));
+        let failed = failed.filter(|_| !destroyed && !serving.as_ref().is_some_and(goes_on));
+        let looked = Looked {
+            serving: serving.as_ref(),
+            release: release.as_ref(),
+            is_known,
+            destroyed,
+            holds: &holds,
+            failed: failed.and_then(|it| it.of(key, release.as_ref())),
+            now,
+        };
+        let miscounted = looked.miscounted(service);
+        if looked.failed.is_some() || miscounted.is_some() {
+            self.worst = self.worst.max(Exit::Untrue);
+        }
         if self.form == Form::Json {
             self.documents.push(json!({
                 "cloud": place.name(), "target": place.cloud.target(), "service": key, "name": service.name,
                 "serving": serving, "release": release, "hold": holds.last(), "holds": holds, "destroyed": destroyed,
+                "failed_since": looked.failed.as_ref().map(Failed::document),
                 "record": service.record.as_ref().map(|wanted| json!({
                     "name": wanted.name, "zone": wanted.zone, "status": record,
                 })),
             }));
         } else if self.form == Form::Table {
-            let now = self.now;
-            let looked = Looked {
-                serving: serving.as_ref(),
-                release: release.as_ref(),
-                is_known,
-                destroyed,
-                holds: &holds,
-                said: self
-                    .said(place, key, serving.as_ref(), release.as_ref())
-                    .await,
-            };
             let row = self.row(key, None);
             row.cells.insert(place.name(), looked.cell(now));
             let cloud = place.name();
             row.wrong.extend(looked.wrong().map(|why| (cloud, why)));
+            row.wrong.extend(miscounted.map(|why| (cloud, why)));
             let notes = looked.notes(service, record.as_ref(), now);
             row.notes
                 .extend(notes.into_iter().map(|note| (cloud, note)));
@@ -256,6 +246,10 @@ impl Shown {
                 false => describe_unread(key, serving.as_ref()),
             };
             out!("{told}");
+            let more = looked.unsaid().into_iter().chain(miscounted);
+            for why in more {
+                outln!("    {:<9}  {why}", "!");
+            }
             out!("{}", named(service, record.as_ref()));
         }
     }
@@ -269,8 +263,9 @@ struct Looked<'a> {
     is_known: bool,
     destroyed: bool,
     holds: &'a [Hold],
-    /// What the app printed last where its newest attempt failed, as far as that is kept.
-    said: Option<String>,
+    /// The newest attempt that failed since the release.
+    failed: Option<Failed>,
+    now: Timestamp,
 }
 
 impl Looked<'_> {
@@ -293,7 +288,10 @@ impl Looked<'_> {
             } else {
                 "-"
             };
-            parts.push(nothing.into());
+            parts.push(match (&self.failed, self.release) {
+                (Some(_), None) => "FAILED".to_owned(),
+                _ => nothing.into(),
+            });
             return parts.join("  ");
         };
         let expected = self.release.filter(|_| !self.destroyed);
@@ -313,10 +311,14 @@ impl Looked<'_> {
             }
             ServingState::Failed(_) => parts.push("FAILED".into()),
         }
+        let cloud_says = self.outlives().is_some();
+        if self.failed.is_some() && !cloud_says {
+            parts.push("NEWER FAILED".into());
+        }
         if let Some(release) = self.release {
             parts.push(duration::since(release.at, now));
             match release.verified {
-                Some(true) if self.outlives().is_some() => {}
+                Some(true) if cloud_says || self.failed.is_some() => {}
                 Some(true) => parts.push("verified".into()),
                 Some(false) => parts.push("NOT VERIFIED".into()),
                 None => {}
@@ -335,13 +337,42 @@ impl Looked<'_> {
 
     /// What the app printed last, as the end of a sentence.
     fn printed(&self) -> String {
-        const ROOM: usize = 100;
-        let said = self.said.as_ref();
-        said.map_or_else(String::new, |said| {
-            format!(
-                "; it printed last: \"{}\"",
-                foreign::one_line(&cut(said, ROOM))
-            )
+        let failed = self.failed.as_ref();
+        failed.map(Failed::printed).unwrap_or_default()
+    }
+
+    /// The attempt that failed, by the ledger: the cloud says nothing of it, or at length.
+    fn unsaid(&self) -> Option<String> {
+        let failed = self.failed.as_ref()?;
+        // What never came to serve is what the cloud describes: its own words say the same.
+        let state = self.serving.map(|serving| &serving.state);
+        let describes = matches!(
+            state,
+            Some(ServingState::Failed(_) | ServingState::Failing(_))
+        );
+        if describes && self.outlives().is_none() {
+            return None;
+        }
+        let failed = failed.in_words(self.now);
+        Some(match (self.release, self.serving) {
+            (Some(release), Some(_)) => format!("r{} serves; {failed}", release.number),
+            (Some(_), None) => failed,
+            (None, _) => format!("nothing serves; {failed}"),
+        })
+    }
+
+    /// How many instances are asked for, where neither the manifest nor the release says that.
+    fn miscounted(&self, service: &ServiceSpec) -> Option<String> {
+        let (wanted, _) = self.serving?.instances?;
+        let release = self.release.filter(|_| !self.destroyed)?;
+        let specs = [service, &release.spec];
+        let says = |spec: &ServiceSpec| {
+            let Replicas { min, max } = spec.replicas;
+            spec.unsaid.contains("replicas") || (min..=max).contains(&wanted)
+        };
+        (!specs.into_iter().any(says)).then(|| {
+            let count = facts::replicas(service.replicas);
+            format!("DIFFERS: {wanted} instances are asked for, the manifest says {count}")
         })
     }
 
@@ -350,6 +381,7 @@ impl Looked<'_> {
         let expected = self.release.filter(|_| !self.destroyed);
         let state = self.serving.and_then(|serving| match &serving.state {
             ServingState::Ready | ServingState::InProgress(_) => None,
+            _ if self.outlives().is_some() && self.failed.is_some() => None,
             state @ (ServingState::Failing(_) | ServingState::Failed(_)) => {
                 Some(match self.outlives() {
                     Some(release) => format!(
@@ -368,7 +400,9 @@ impl Looked<'_> {
         let gone = gone.map(|it| format!("r{} is to serve, and nothing is there", it.number));
         let verified = self.release.and_then(|it| it.verified);
         let verified = (verified == Some(false)).then(|| "VERIFICATION FAILED".to_owned());
-        [state, differs, gone, verified].into_iter().flatten()
+        let unsaid = self.unsaid();
+        let all = [state, unsaid, differs, gone, verified];
+        all.into_iter().flatten()
     }
 
     /// What else people should know.

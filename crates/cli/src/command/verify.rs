@@ -2,7 +2,7 @@
 
 use deployer_core::error::Result;
 use deployer_core::report::{Event, Reporter};
-use deployer_verify::Overall;
+use deployer_verify::{Finding, Outcome, Overall};
 
 use crate::args::{Global, VerifyArgs};
 use crate::exit::Exit;
@@ -54,7 +54,14 @@ fn show(session: &Session, verified: &[Verified]) {
             for line in view::whole_or_wrapped(&format!("{}  {at}", one.service)) {
                 outln!("  {line}");
             }
-            out!("{}", view::findings::render(&one.findings));
+            // That there is no address stands above, once for all that need one.
+            let is_told = |it: &&Finding| match (&one.address, &it.outcome) {
+                (Err(told), Outcome::Skipped(why)) => told.starts_with(why.as_str()),
+                _ => false,
+            };
+            let findings = one.findings.iter().filter(|it| !is_told(it));
+            let findings: Vec<Finding> = findings.cloned().collect();
+            out!("{}", view::findings::render(&findings));
             outln!("  {}\n", one.counts());
         }
     }

@@ -50,7 +50,7 @@ impl Session {
                 taken = self.take_lock(ledger, command, began) => taken,
                 () = stop.requested_at_last() => Err(Error::new(
                     ErrorKind::Interrupted,
-                    "stopped while waiting for the lock; nothing was changed",
+                    "stopped before the lock was held; nothing was changed",
                 )),
             };
             let here = self.places.iter().any(|place| place.name() == cloud);

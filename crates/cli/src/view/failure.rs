@@ -75,6 +75,40 @@ pub struct Typed<'a> {
     pub whole: Option<String>,
 }
 
+/// What a line of an error begins with that says what helps.
+const HINT: &str = "hint:";
+
+fn hints<'a>(sides: &'a [Side<'_>]) -> impl Iterator<Item = &'a String> {
+    let lines = sides.iter().flat_map(|side| &side.failed);
+    let lines = lines.flat_map(|(_, lines)| lines);
+    lines.filter(|line| line.starts_with(HINT))
+}
+
+/// The hints that every side has.
+fn shared_hints<'a>(sides: &'a [Side<'_>]) -> Vec<&'a String> {
+    let Some((first, others)) = sides.split_first().filter(|(_, others)| !others.is_empty()) else {
+        return Vec::new();
+    };
+    let everywhere = |hint: &&String| {
+        let mut others = others.iter();
+        others.all(|side| hints(std::slice::from_ref(side)).any(|it| it == *hint))
+    };
+    let mut shared: Vec<&String> = hints(std::slice::from_ref(first))
+        .filter(everywhere)
+        .collect();
+    shared.dedup();
+    shared
+}
+
+/// Whether what is to be typed next says it already.
+fn is_next(hint: &str, typed: &Typed<'_>) -> bool {
+    let mut commands = typed.next.iter();
+    commands.any(|next| {
+        let command = next.split("    #").next().unwrap_or_default();
+        hint.contains(&format!("`{}`", command.trim()))
+    })
+}
+
 /// The report on one service, with an empty line before it.
 pub fn render(
     (app, environment): (&str, &str),
@@ -83,9 +117,14 @@ pub fn render(
     typed: &Typed<'_>,
     width: usize,
 ) -> String {
+    let shared = shared_hints(sides);
     let mut page = Page {
         text: String::new(),
         room: width.saturating_sub(INDENT).max(40),
+        untold: hints(sides)
+            .filter(|it| is_next(it, typed) || shared.contains(it))
+            .cloned()
+            .collect(),
     };
     let clouds = |of: &dyn Fn(&&Side<'_>) -> bool| {
         let clouds: Vec<String> = sides.iter().filter(of).map(Side::name).collect();
@@ -121,6 +160,10 @@ pub fn render(
         page.side(side, &common);
     }
     page.text.push('\n');
+    for hint in shared.into_iter().filter(|it| !is_next(it, typed)) {
+        let words = hint.strip_prefix(HINT).unwrap_or(hint);
+        page.row("hint", words.trim_start());
+    }
     match still.filter(|_| sides.len() > 1) {
         Some((number, revisions)) => {
             let revisions = revisions.join("; ");
@@ -130,7 +173,7 @@ pub fn render(
         None => {
             let labels = std::iter::once("now").chain(std::iter::repeat(""));
             for (label, side) in labels.zip(sides) {
-                page.row(label, &serves(side));
+                page.row(label, &serves(side, service));
             }
         }
     }
@@ -149,6 +192,8 @@ pub fn render(
 struct Page {
     text: String,
     room: usize,
+    /// Lines of errors that are told elsewhere, once for all.
+    untold: Vec<String>,
 }
 
 impl Page {
@@ -234,8 +279,13 @@ impl Page {
                     0 => {
                         let words = without_events(line, autopsy);
                         let words = brief(&without_address(&words));
-                        format!("{words} (at {time} UTC)")
+                        // What failed before says when.
+                        match words.contains(" failed at ") {
+                            true => words,
+                            false => format!("{words} (at {time} UTC)"),
+                        }
                     }
+                    _ if self.untold.contains(line) => continue,
                     _ => line.clone(),
                 };
                 self.row(&std::mem::take(&mut label), &line);
@@ -385,7 +435,7 @@ fn still(sides: &[Side<'_>]) -> Option<(u64, Vec<String>)> {
     alike.then_some((*number, revisions))
 }
 
-fn serves(side: &Side<'_>) -> String {
+fn serves(side: &Side<'_>, service: &str) -> String {
     let cloud = side.name();
     let shares: BTreeSet<String> = side
         .serving
@@ -399,7 +449,7 @@ fn serves(side: &Side<'_>) -> String {
         })
         .collect();
     match shares.is_empty() {
-        true => format!("{cloud}: nothing serves"),
+        true => format!("{cloud}: nothing serves as {}", foreign::one_line(service)),
         false => {
             let shares: Vec<String> = shares.into_iter().collect();
             format!("{cloud}: still serves {}", list(&shares))

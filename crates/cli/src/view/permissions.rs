@@ -71,14 +71,32 @@ Replace the words in capitals: PROJECT, REGION, MEMBER (who deploys: `user:ann@e
 - Without `roles/serviceusage.serviceUsageConsumer` each API says itself that it is off, one after another.
 ";
 
+/// One cloud's part.
+struct Part {
+    /// Of the page.
+    page: fn(&mut String) -> fmt::Result,
+    /// Of the document.
+    document: fn() -> Value,
+}
+
+fn part(cloud: CloudName) -> Part {
+    match cloud {
+        CloudName::Aws => Part {
+            page: aws_part,
+            document: aws_document,
+        },
+        CloudName::Gcp => Part {
+            page: gcp_part,
+            document: gcp_document,
+        },
+    }
+}
+
 /// The page, of these clouds.
 pub fn page(clouds: &[CloudName]) -> String {
     let mut text = HEAD.to_owned();
     for cloud in clouds {
-        let written = match cloud {
-            CloudName::Aws => aws_part(&mut text),
-            CloudName::Gcp => gcp_part(&mut text),
-        };
+        let written = (part(*cloud).page)(&mut text);
         written.expect("a string takes all that is written");
     }
     text
@@ -209,39 +227,34 @@ fn write_role(
 
 /// The same for programs.
 pub fn document(clouds: &[CloudName]) -> Value {
-    let mut document = Map::new();
-    for cloud in clouds {
-        let part = match cloud {
-            CloudName::Aws => {
-                let each = aws_features();
-                let each = each
-                    .into_iter()
-                    .map(|it| (it.name().to_owned(), json!(aws::policies(&[it]))));
-                json!({
-                    "whole": aws::policies(&Feature::ALL),
-                    "features": each.collect::<Map<_, _>>(),
-                    "only": aws::only(),
-                })
-            }
-            CloudName::Gcp => {
-                let each = gcp_features().into_iter().map(|it| {
-                    let roles = gcp::roles(&[it]);
-                    let roles: Vec<String> =
-                        roles.iter().map(|(on, role)| on.grant(role)).collect();
-                    let permissions = gcp::permissions(&[it]);
-                    let part = json!({ "permissions": permissions, "commands": roles });
-                    (it.name().to_owned(), part)
-                });
-                json!({
-                    "whole": gcp::permissions(&Feature::ALL),
-                    "features": each.collect::<Map<_, _>>(),
-                    "only": gcp::ONLY,
-                })
-            }
-        };
-        document.insert(cloud.as_str().to_owned(), part);
-    }
-    Value::Object(document)
+    let parts = clouds.iter();
+    let parts = parts.map(|cloud| (cloud.to_string(), (part(*cloud).document)()));
+    Value::Object(parts.collect())
+}
+
+fn aws_document() -> Value {
+    let each = aws_features().into_iter();
+    let each = each.map(|it| (it.name().to_owned(), json!(aws::policies(&[it]))));
+    json!({
+        "whole": aws::policies(&Feature::ALL),
+        "features": each.collect::<Map<_, _>>(),
+        "only": aws::only(),
+    })
+}
+
+fn gcp_document() -> Value {
+    let each = gcp_features().into_iter().map(|it| {
+        let roles = gcp::roles(&[it]);
+        let roles: Vec<String> = roles.iter().map(|(on, role)| on.grant(role)).collect();
+        let permissions = gcp::permissions(&[it]);
+        let part = json!({ "permissions": permissions, "commands": roles });
+        (it.name().to_owned(), part)
+    });
+    json!({
+        "whole": gcp::permissions(&Feature::ALL),
+        "features": each.collect::<Map<_, _>>(),
+        "only": gcp::ONLY,
+    })
 }
 
 #[cfg(test)]

@@ -275,6 +275,9 @@ fn cell(one: &Served) -> String {
     }
 }
 
+/// A key of any service.
+const NAMED_SO: &str = ".services.NAME.";
+
 /// Why services were not asked, each reason once.
 fn unchecked(served: &[Served], width: usize) -> String {
     let mut reasons: Vec<(String, BTreeSet<&str>, BTreeSet<&str>)> = Vec::new();
@@ -282,8 +285,11 @@ fn unchecked(served: &[Served], width: usize) -> String {
         let Some(Checked::Skipped(why)) = &one.checked else {
             continue;
         };
-        let why = foreign::words(why).replace('\n', " ");
         let (service, cloud) = (one.service.as_str(), one.cloud.as_str());
+        let own = format!(".services.{service}.");
+        let why = foreign::words(why)
+            .replace('\n', " ")
+            .replace(&own, NAMED_SO);
         match reasons.iter_mut().find(|(same, ..)| *same == why) {
             Some((_, services, clouds)) => {
                 services.insert(service);
@@ -295,6 +301,10 @@ fn unchecked(served: &[Served], width: usize) -> String {
     let mut text = String::new();
     for (why, services, clouds) in reasons {
         let services: Vec<String> = services.into_iter().map(foreign::one_line).collect();
+        let why = match services.as_slice() {
+            [one] => why.replace(NAMED_SO, &format!(".services.{one}.")),
+            _ => why,
+        };
         let clouds: Vec<&str> = clouds.into_iter().collect();
         let words = format!("{} on {}: {why}", names(&services), list(&clouds));
         for (at, line) in wrap(&words, width.saturating_sub(2))

@@ -7,14 +7,16 @@ use aws_sdk_ecs::types::TaskDefinitionStatus;
 use deployer::Exit;
 use deployer_sandbox::runner::Purpose;
 
-use crate::app_runner::{PLAN, parts, want, want_plain};
+use crate::app_runner::{PLAN, parts, there, want, want_plain};
 use crate::in_process::ledger::Crash;
 use crate::in_process::stage::{Ended, Stage, Wanted};
 use crate::run::{SAID, SEED, seed, started};
-use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says};
+use crate::{APPLY, DESTROY, SECOND, assert_serves, run, says, unhealthy};
 
 crate::tests! {
     another_scale_or_network_is_another_configuration_and_the_old_one_goes => moved,
+    a_revision_that_another_hand_makes_of_a_scaling_is_no_other_scaling => revised,
+    an_undo_takes_new_generations_away_and_keeps_the_old_ones => undone,
     services_of_one_environment_share_a_connector_and_scale_apart => shared,
     killed_at_any_write_of_its_ledger_the_next_apply_ends_in_the_same_place => killed,
     a_command_beside_app_runner_is_a_task_with_what_serves => command,
@@ -42,6 +44,23 @@ async fn moved(stage: &Stage) {
     });
     let said = run(stage, PLAN, "aws", Exit::Changes).await;
     says(&said, &["egress", "scaling"]);
+    let (connector, scaling) = (&connectors[0], &scalings[0]);
+    let lines = [
+        "-/+ app_runner.scaling swept-test-",
+        "-/+ app_runner.vpc_connector swept-test-",
+        "made first; the old one goes when nothing uses it",
+        &format!("takes the place of {scaling}"),
+        &format!("takes the place of {connector}"),
+        "max: 1 -> 2",
+        "2 to replace",
+    ];
+    says(&said, &lines);
+    assert!(
+        !said.contains("to create") && !said.contains("to delete"),
+        "{said}"
+    );
+    let json = run(stage, &["plan", "--json"], "aws", Exit::Success).await;
+    says(&json, &["\"action\": \"replace\"", "\"replaces\": ["]);
     run(stage, APPLY, "aws", Exit::Success).await;
     let (now, scales) = parts(stage).await;
     assert_eq!((now.len(), scales.len()), (1, 1), "{now:?} {scales:?}");
@@ -55,6 +74,62 @@ async fn moved(stage: &Stage) {
     run(stage, APPLY, "aws", Exit::Success).await;
     assert!(parts(stage).await.0.is_empty());
     run(stage, PLAN, "aws", Exit::Success).await;
+}
+
+/// Another hand makes a revision under the name of ours, and has the service use it: it is moved
+/// back, and nothing is made for that.
+async fn revised(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let (_, scalings) = parts(stage).await;
+    let client = crate::app_runner::client(stage).await;
+    let another = client.create_auto_scaling_configuration();
+    let another = another
+        .auto_scaling_configuration_name(&scalings[0])
+        .max_size(7)
+        .send()
+        .await
+        .expect("another revision");
+    run(stage, PLAN, "aws", Exit::Success).await;
+    let another = another.auto_scaling_configuration.expect("it is described");
+    let service = there(stage).await;
+    client
+        .update_service()
+        .service_arn(service.service_arn())
+        .set_auto_scaling_configuration_arn(another.auto_scaling_configuration_arn)
+        .send()
+        .await
+        .expect("it is taken");
+    stage.time.pass(Duration::from_secs(600)).await;
+    let said = run(stage, PLAN, "aws", Exit::Changes).await;
+    says(&said, &["scaling", "(revision 2)"]);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let now = there(stage).await;
+    let scaling = now.auto_scaling_configuration_summary().expect("one");
+    assert_eq!(scaling.auto_scaling_configuration_revision(), 1);
+    run(stage, PLAN, "aws", Exit::Success).await;
+    run(stage, DESTROY, "aws", Exit::Success).await;
+    assert!(parts(stage).await.1.is_empty());
+}
+
+/// Of image, scale and network nothing serves: the new generations go, and the old ones serve on.
+async fn undone(stage: &Stage) {
+    want_plain(stage, &Wanted::FIRST);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let before = parts(stage).await;
+    want_plain(
+        stage,
+        &Wanted {
+            replicas: 2,
+            ..SECOND
+        },
+    );
+    stage.edit(|manifest| manifest.replace("e5f60002", "e5f60009"));
+    stage.behave(unhealthy);
+    let undo = [APPLY, &["--on-failure", "undo"]].concat();
+    let (_, said) = stage.run(&undo, "aws").await;
+    assert_eq!(parts(stage).await, before, "{said}");
+    assert_serves(stage, "aws", 1).await;
 }
 
 async fn shared(stage: &Stage) {

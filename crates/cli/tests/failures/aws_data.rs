@@ -6,7 +6,8 @@ use std::time::Duration;
 use aws_sdk_rds::types::{ApplyMethod, DbInstance, Parameter};
 use deployer::Exit;
 
-use crate::in_process::stage::{Stage, Wanted};
+use crate::in_process::ledger::Crash;
+use crate::in_process::stage::{Ended, Stage, Wanted};
 use crate::{APPLY, DESTROY, run, says};
 
 crate::tests! {
@@ -15,6 +16,7 @@ crate::tests! {
     a_database_is_not_moved_within_its_vpc => in_other_subnets,
     a_second_plan_with_a_database_of_any_version_is_empty => second_plan,
     what_aws_upgrades_or_grows_by_itself_is_neither_replaced_nor_shown => upgraded_by_aws,
+    a_major_upgrade_that_is_killed_anywhere_ends_on_its_own_parameter_group_alone => major_upgrade_killed,
     a_major_upgrade_goes_to_a_version_that_rds_lets_it_become_and_nothing_goes_back => major_upgrade,
     disks_grow_as_rds_lets_them_and_none_shrinks => disks,
     what_another_hand_put_off_until_the_window_is_never_made_by_the_way => put_off_by_others,
@@ -152,6 +154,60 @@ async fn upgraded_by_aws(stage: &Stage) {
     nothing_to_do(stage, "an upgrade to Valkey").await;
 }
 
+async fn parameter_groups(stage: &Stage) -> Vec<String> {
+    let seen = rds(stage).await.describe_db_parameter_groups();
+    let seen = seen.send().await.expect("groups");
+    let names = seen.db_parameter_groups().iter();
+    let names = names.filter_map(|it| it.db_parameter_group_name());
+    let ours = names.filter(|it| it.starts_with(DATABASE));
+    ours.map(str::to_owned).collect()
+}
+
+/// The new group, the instance that moves to it, the old group's delete: at each write of the
+/// ledger the process ends.
+async fn major_upgrade_killed(stage: &Stage) {
+    let begun = async |stage: &Stage| {
+        first(stage, "").await;
+        modified(stage, |it| {
+            it.engine_version("16.13").apply_immediately(true)
+        })
+        .await;
+        stage.file(OVERLAY, "[databases.main]\nversion = 17\n");
+    };
+    begun(stage).await;
+    stage.ledger.arm(None);
+    run(stage, APPLY, "aws", Exit::Success).await;
+    let writes = stage.ledger.writes();
+    assert!(writes > 10, "{writes}");
+    for nth in (1..=writes).step_by(2) {
+        let crash = match nth % 4 {
+            1 => Crash::Before(nth),
+            _ => Crash::After(nth),
+        };
+        let stage = Stage::set(&stage.time).await;
+        begun(&stage).await;
+        stage.ledger.arm(Some(crash));
+        let (ended, said) = stage.run(APPLY, "aws").await;
+        stage.ledger.arm(None);
+        assert!(
+            matches!(ended, Ended::Killed),
+            "{crash:?}: {ended:?}\n{said}"
+        );
+        let there = parameter_groups(&stage).await;
+        let used = instance(&stage).await;
+        let used = used.db_parameter_groups()[0].db_parameter_group_name();
+        let used = used.unwrap_or_default().to_owned();
+        assert!(there.contains(&used), "{crash:?}: {used} of {there:?}");
+        // A killed process gives no lock back: the next one waits until the lease has ended.
+        stage.time.pass(Duration::from_secs(300)).await;
+        run(&stage, APPLY, "aws", Exit::Success).await;
+        let there = parameter_groups(&stage).await;
+        assert_eq!(there, ["swept-test-main-postgres17"], "{crash:?}");
+        run(&stage, PLAN, "aws", Exit::Success).await;
+        stage.clear().await;
+    }
+}
+
 async fn major_upgrade(stage: &Stage) {
     first(stage, "").await;
     modified(stage, |it| {
@@ -160,7 +216,18 @@ async fn major_upgrade(stage: &Stage) {
     .await;
     stage.file(OVERLAY, "[databases.main]\nversion = 17\n");
     let said = run(stage, &["plan"], "aws", Exit::Success).await;
+    let replaced = [
+        "-/+ rds.parameter_group swept-test-main-postgres17",
+        "made first; the old one goes when nothing uses it",
+        "takes the place of swept-test-main-postgres16",
+        "family: postgres16 -> postgres17",
+    ];
     says(&said, &["version: 16 -> 17", "INTERRUPTS"]);
+    says(&said, &replaced);
+    assert!(
+        !said.contains("rds.force_ssl"),
+        "only what differs:\n{said}"
+    );
     run(stage, APPLY, "aws", Exit::Success).await;
     let there = instance(stage).await;
     assert_eq!(there.engine_version(), Some("17.9"));

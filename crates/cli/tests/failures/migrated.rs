@@ -322,7 +322,8 @@ async fn restored_in_place(stage: &Stage) {
                 Exit::Success,
             )
             .await;
-            says(&said, &["to be run again; it succeeded at"]);
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            says(&said, &["migrate, to be run again; it succeeded at"]);
             assert_eq!(ran(), before + times, "{said}");
         }
         run(stage, APPLY, cloud, Exit::Success).await;

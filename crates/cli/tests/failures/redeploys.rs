@@ -61,7 +61,7 @@ async fn anew(stage: &Stage) {
         // It is no content to go back from.
         let back = ["rollback", "--yes", "--no-verify"];
         let said = run(stage, &back, cloud, Exit::Input).await;
-        says(&said, &["no release before r2"]);
+        says(&said, &["nothing to go back to on"]);
         // Nothing is left to be done, and a plain apply starts nothing.
         run(stage, PLAN, cloud, Exit::Success).await;
         run(stage, APPLY, cloud, Exit::Success).await;

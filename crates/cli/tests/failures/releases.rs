@@ -316,7 +316,7 @@ async fn named(stage: &Stage) {
         says(&said, &[&first]);
         // The third makes the first serve again: that is what `r1` means too.
         let said = run(stage, &to("r1"), cloud, Exit::Success).await;
-        says(&said, &[&format!("{third} serves already")]);
+        says(&said, &[&format!("r1 serves already, as {third}")]);
         let forward = [APPLY, &["--release-hold"]].concat();
         run(stage, &forward, cloud, Exit::Success).await;
         stage.ledger.arm(None);
@@ -615,7 +615,7 @@ async fn one_back(stage: &Stage) {
     first_serves(stage).await;
     let back = ["rollback", "--yes", "--no-verify"];
     let said = run(stage, &back, "all", Exit::Input).await;
-    says(&said, &["has no release before r1", "deployer releases"]);
+    says(&said, &["nothing to go back to on", "deployer releases"]);
     stage.want(&SECOND);
     run(stage, APPLY, "all", Exit::Success).await;
     let said = run(stage, &back, "all", Exit::Success).await;
@@ -629,7 +629,8 @@ async fn gone_revision(stage: &Stage) {
     first_serves(stage).await;
     run(stage, DESTROY, "all", Exit::Success).await;
     stage.want(&SECOND);
-    run(stage, APPLY, "all", Exit::Success).await;
+    let said = run(stage, APPLY, "all", Exit::Success).await;
+    assert!(!said.contains("  back: deployer"), "{said}");
     for cloud in ["aws", "gcp"] {
         stage.calls.arm(None);
         let back = ["rollback", "--yes", "--no-verify", "--to", "r1"];

@@ -135,7 +135,7 @@ async fn crashes(stage: &Stage) {
             says(&said, &["; it printed last: \"step "]);
         }
         // The app's own words tell more than the cloud's.
-        let said = run(stage, &["plan"], cloud, Exit::Success).await;
+        let (_, said) = stage.run(&["plan"], cloud).await;
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         says(
             &said,

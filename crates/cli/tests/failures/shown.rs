@@ -11,6 +11,7 @@ use crate::{APPLY, DESTROY, SECOND, first_serves, run, says, unhealthy};
 crate::tests! {
     what_a_failed_migration_printed_moves_nothing_and_is_cut => noise,
     steps_are_told_in_their_own_words => words_of_steps,
+    a_migration_alone_makes_no_service => migrates_alone,
     an_error_is_told_once => told_once,
     a_last_snapshot_is_told_by_its_whole_name => snapshot,
     what_nobody_asked_for_is_not_said_to_who_wants_quiet => quiet,
@@ -85,6 +86,21 @@ async fn words_of_steps(stage: &Stage) {
             "  idp r2 is on hold until the manifest changes\n",
         ],
     );
+}
+
+async fn migrates_alone(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let said = run(stage, &["migrate", "--yes"], "all", Exit::Success).await;
+    says(
+        &said,
+        &["Plan: idp is migrated on aws and gcp", "  migrated in "],
+    );
+    assert!(!said.contains("service to create"), "{said}");
+    let ends = said.lines().find(|it| it.starts_with("swept · test: "));
+    let ends = ends.unwrap_or_else(|| panic!("no end in:\n{said}"));
+    assert!(ends.contains(" run, ") && ends.contains(" on "), "{ends}");
+    let said = run(stage, &["migrate", "--yes"], "all", Exit::Success).await;
+    says(&said, &["has run already"]);
 }
 
 async fn told_once(stage: &Stage) {

@@ -157,11 +157,7 @@ async fn runs(stage: &Stage) {
     let said = run(stage, &["runs", "show", "2"], "aws", Exit::Success).await;
     says(
         &said,
-        &[
-            "run 2, apply by",
-            "FAILED aws/us-east-1/ecs.service",
-            "ended: failed",
-        ],
+        &["run 2, apply by", "service FAILED: ", "ended: failed"],
     );
     let said = run(stage, &["runs", "show", "9"], "all", Exit::Input).await;
     says(&said, &["there is no run 9"]);

@@ -59,7 +59,7 @@ impl Schedule {
             }
             let job = Job {
                 node: Arc::clone(&entry.node),
-                action: change.action,
+                action: change.act(),
                 recorded_needs: prepared.graph.resources_needed_by(address),
                 is_whole: prepared.graph.is_whole(),
                 used_by: BTreeSet::new(),
@@ -67,20 +67,19 @@ impl Schedule {
             };
             schedule.add(job, change.needs.iter());
         }
-        schedule.add_deletes(prepared, &changes);
+        schedule.add_deletes(prepared);
         schedule
     }
 
-    fn add_deletes(&mut self, prepared: &Prepared, changes: &BTreeMap<&Address, &Change>) {
+    fn add_deletes(&mut self, prepared: &Prepared) {
         let converged: Vec<Address> = self.jobs.keys().cloned().collect();
         let orphans = prepared.orphans.iter();
         let mut deletes: BTreeMap<&Address, _> = orphans
             .map(|orphan| (orphan.node.address(), orphan))
             .filter(|(address, _)| !prepared.is_blocked(address.cloud))
             .collect();
-        // In the plan's order, in which the deletes of what was made from a thing stand before its
-        // own.
-        for change in &prepared.plan.changes {
+        // The deletes of what was made from a thing stand before its own.
+        for change in &prepared.deletes {
             let Some(orphan) = deletes.remove(&change.address) else {
                 continue;
             };
@@ -92,10 +91,8 @@ impl Schedule {
                 used_by: orphan.used_by.clone(),
                 waits_for: 0,
             };
-            let dependents = changes.get(&change.address).into_iter();
-            let dependents = dependents.flat_map(|change| &change.needs);
             let here = |other: &&Address| other.cloud == change.address.cloud;
-            self.add(job, converged.iter().filter(here).chain(dependents));
+            self.add(job, converged.iter().filter(here).chain(&change.needs));
         }
     }
 

@@ -1,8 +1,9 @@
 //! Describes what a kind is, field by field, each with what a change of it costs; pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::Order;
 use crate::fields::{FieldChange, FieldValue, Fields};
 use crate::graph::Value;
 use crate::node::Effect;
@@ -12,6 +13,8 @@ use crate::node::Effect;
 pub struct Field {
     name: &'static str,
     cost: Effect,
+    /// Of what is replaced.
+    order: Option<Order>,
 }
 
 impl Field {
@@ -25,9 +28,14 @@ impl Field {
         Self::costing(name, Effect::Interrupts)
     }
 
-    /// A field that only another thing of the same name can have.
-    pub const fn replaces(name: &'static str) -> Self {
-        Self::costing(name, Effect::Replace)
+    /// A field that only another thing can have: of the same name, or of another generation. A kind
+    /// with a field that is replaced by creating first names it in `Kind::GENERATIONS`.
+    pub const fn replaces(name: &'static str, order: Order) -> Self {
+        Self {
+            name,
+            cost: Effect::Replace,
+            order: Some(order),
+        }
     }
 
     /// The same of a thing that holds data, which goes with it.
@@ -36,7 +44,11 @@ impl Field {
     }
 
     const fn costing(name: &'static str, cost: Effect) -> Self {
-        Self { name, cost }
+        Self {
+            name,
+            cost,
+            order: None,
+        }
     }
 
     /// Its name in plans.
@@ -50,6 +62,8 @@ impl Field {
 pub struct Description {
     fields: Fields,
     costs: BTreeMap<String, Effect>,
+    /// The fields of which another value is another generation.
+    created_first: BTreeSet<&'static str>,
 }
 
 impl Description {
@@ -108,6 +122,14 @@ impl Description {
 
     fn cost(&mut self, field: Field, name: &str) {
         self.costs.insert(name.to_owned(), field.cost);
+        if field.order == Some(Order::CreateFirst) {
+            self.created_first.insert(field.name);
+        }
+    }
+
+    /// The fields of which another value is another generation.
+    pub fn created_first(&self) -> impl Iterator<Item = &'static str> {
+        self.created_first.iter().copied()
     }
 
     /// The fields.
@@ -162,7 +184,7 @@ pub fn numbers(change: &FieldChange) -> Option<(i64, i64)> {
 mod tests {
     use super::*;
 
-    const SIZE: Field = Field::replaces("size");
+    const SIZE: Field = Field::replaces("size", Order::DeleteFirst);
     const LABELS: Field = Field::in_place("labels");
 
     #[test]

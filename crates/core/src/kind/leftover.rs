@@ -99,6 +99,10 @@ impl<K: Kind> Resource for Leftover<K> {
         K::DATA == Data::Held
     }
 
+    fn stem(&self) -> Option<&str> {
+        K::GENERATIONS.and_then(|it| it.stem(self.0.name()))
+    }
+
     fn is_guarded(&self) -> bool {
         K::DATA.is_guarded(&self.0.past)
     }

@@ -35,13 +35,25 @@ pub struct Found<I> {
 
 impl<K: Wish> Managed<K> {
     /// A wish, where it is to be, and what others take from it.
+    ///
+    /// Panics when a field of it is replaced by creating first and does not stand in its name.
     pub fn new(at: At<K::Site>, wish: K, output: Output<K::Output>) -> Self {
-        Self {
+        let managed = Self {
             at,
             wish,
             output,
             left: Mutex::default(),
+        };
+        let named = K::GENERATIONS.map_or(&[][..], |it| it.fields);
+        let to_be = described::<K>(&managed.is_to_be(None));
+        for field in to_be.created_first() {
+            assert!(
+                named.iter().any(|it| it.name() == field),
+                "`{field}` of {} tells generations apart and does not stand in `GENERATIONS`",
+                K::KIND
+            );
         }
+        managed
     }
 
     fn is_to_be(&self, there: Option<&There<K::Is>>) -> K::Is {
@@ -287,6 +299,10 @@ impl<K: Wish> Resource for Managed<K> {
 
     fn holds_data(&self) -> bool {
         K::DATA == Data::Held
+    }
+
+    fn stem(&self) -> Option<&str> {
+        K::GENERATIONS.and_then(|it| it.stem(self.at.name()))
     }
 
     fn is_guarded(&self) -> bool {

@@ -84,6 +84,14 @@ macro_rules! kinds {
             $($crate::kind::Listing::<$facts>::of::<$kind>()),+
         ];
 
+        /// The kinds with the names that they had.
+        pub(crate) const MOVED: $crate::moved::Moved = $crate::moved::Moved::of(&[
+            $((
+                <$kind as $crate::kind::Kind>::KIND,
+                <$kind as $crate::kind::Kind>::WAS,
+            )),+
+        ]);
+
         /// What goes with something else, and steps.
         pub(crate) const GONE: &[&str] = &[$($gone),*];
 

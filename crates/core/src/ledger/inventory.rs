@@ -65,9 +65,7 @@ impl Item {
         };
         // Until it is known to have landed, what was there before may still be.
         if let Some(before) = before.filter(|_| noted.certain != Certain::Now) {
-            if noted.certain == Certain::InPart {
-                item.needs.extend(before.needs.iter().cloned());
-            }
+            item.needs.extend(before.needs.iter().cloned());
             item.tags.extend(before.tags.iter().cloned());
             let earlier = before.wrote.iter();
             let earlier = earlier.filter(|it| noted.wrote.as_ref() != Some(it));
@@ -123,19 +121,31 @@ impl Ledger {
         let mut items = self.older_inventory().await?.items;
         let older = !items.is_empty();
         let said = self.said_below::<Noting<Address, Item>>(FOLDER).await?;
-        items.retain(|address, _| !said.contains_key(&subject(address)));
-        for (subject, noting) in said {
+        let is_said = |address: &Address| said.contains_key(&subject(address));
+        items.retain(|address, _| !self.names_of(address).any(|it| is_said(&it)));
+        for (subject, noting) in &said {
             let Some(Noting { address, item }) = noting else {
                 continue;
             };
-            if self::subject(&address) != subject {
-                return Err(self.damaged(&subject));
+            let names = self.names_of(address).map(|it| self::subject(&it));
+            let names: Vec<String> = names.collect();
+            if !names.contains(subject) {
+                return Err(self.damaged(subject));
             }
-            items.insert(address, item);
+            // What was said last counts, by whichever name.
+            let last = names.iter().max_by_key(|it| self.version_of(it));
+            if last == Some(subject) {
+                items.insert(address.clone(), item.clone());
+            }
         }
         // One of an older format was there from the first apply on.
         let whole = older || self.has_said(FOLDER);
         Ok(Inventory { items, whole })
+    }
+
+    /// An address and those that it had, today's first.
+    fn names_of(&self, address: &Address) -> impl Iterator<Item = Address> {
+        std::iter::once(address.clone()).chain(self.moved.formerly(address))
     }
 
     /// Says that the inventory has everything of ours. What was found by its mark is noted before.
@@ -184,7 +194,10 @@ impl Ledger {
             return Ok(());
         }
         let said = self.subjects(FOLDER).await?;
-        let unsaid = older.iter().filter(|it| !said.contains(&subject(it.0)));
+        let is_said = |it: &Address| said.contains(&subject(it));
+        let unsaid = older
+            .iter()
+            .filter(|it| !self.names_of(it.0).any(|it| is_said(&it)));
         futures::stream::iter(unsaid)
             .map(|(address, item)| self.write_item(address, Some(item)))
             .buffer_unordered(AT_ONCE)
@@ -286,6 +299,21 @@ mod tests {
         assert_eq!(note(Some(&begun), &noted("two", Certain::NotYet)), begun);
         let landed = note(Some(&begun), &noted("two", Certain::Now));
         assert_eq!(landed.wrote, [fields("two")]);
+    }
+
+    #[test]
+    fn what_it_needs_is_needed_until_it_is_known_to_need_another_one() {
+        let needs = |name: &str, certain| Noted {
+            needs: BTreeSet::from([address(name)]),
+            certain,
+            ..Noted::default()
+        };
+        let (old, new) = ("aws/r/fake.tuning/old", "aws/r/fake.tuning/new");
+        let made = note(None, &needs(old, Certain::Now));
+        let begun = note(Some(&made), &needs(new, Certain::NotYet));
+        assert_eq!(begun.needs, BTreeSet::from([address(old), address(new)]));
+        let landed = note(Some(&begun), &needs(new, Certain::Now));
+        assert_eq!(landed.needs, BTreeSet::from([address(new)]));
     }
 
     #[test]

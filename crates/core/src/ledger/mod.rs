@@ -34,6 +34,7 @@ use sha2::Digest;
 use crate::address::Target;
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::moved::Moved;
 use crate::spec::LedgerNote;
 use version::Versions;
 
@@ -57,6 +58,7 @@ pub struct Ledger {
     clock: Arc<dyn Clock>,
     permit: Permit,
     versions: Versions,
+    moved: Moved,
     at: Option<String>,
     how_to_make: Option<String>,
 }
@@ -84,6 +86,7 @@ impl Ledger {
             clock,
             permit: Permit::default(),
             versions: Versions::default(),
+            moved: Moved::default(),
             at: None,
             how_to_make: None,
         }
@@ -97,6 +100,13 @@ impl Ledger {
             how_to_make,
             ..self
         }
+    }
+
+    /// The same for a cloud of which these kinds had other names: what was written of them is read
+    /// as of today's.
+    #[must_use]
+    pub fn moved(self, moved: Moved) -> Self {
+        Self { moved, ..self }
     }
 
     /// The same with the address that people know the store by.

@@ -348,9 +348,14 @@ impl Ledger {
             return Err(Error::new(ErrorKind::Ledger, message)
                 .hint("use the deployer that wrote it, or a newer one"));
         }
-        serde_json::from_slice::<Versioned<T>>(bytes)
-            .map(|object| object.content)
-            .map_err(damaged)
+        let object = match self.moved.is_empty() {
+            true => serde_json::from_slice::<Versioned<T>>(bytes),
+            false => serde_json::from_slice(bytes).and_then(|mut written| {
+                self.moved.rewrite(&mut written);
+                serde_json::from_value(written)
+            }),
+        };
+        object.map(|object| object.content).map_err(damaged)
     }
 
     pub(super) fn damaged(&self, name: &str) -> Error {

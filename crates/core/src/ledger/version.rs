@@ -45,7 +45,7 @@ const SHORTENED: usize = 100;
 
 /// The place of an object among those of its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version {
+pub(super) struct Version {
     /// The run that says it.
     run: u64,
     /// Its place among what that run says.
@@ -198,6 +198,12 @@ impl Ledger {
     pub(super) fn has_said(&self, subject: &str) -> bool {
         let known = self.versions.known();
         known.tops.get(subject).is_some_and(|top| !top.gone)
+    }
+
+    /// When something was said last of a subject, as far as this process has listed it.
+    pub(super) fn version_of(&self, subject: &str) -> Option<Version> {
+        let known = self.versions.known();
+        known.tops.get(subject).map(|top| top.version)
     }
 
     /// What is said last of a subject. `None` where that is that there is nothing any more; or

@@ -123,27 +123,30 @@ impl<J: Jobs> Migration<J> {
     }
 }
 
+/// What is said of one that failed and waits for a person's word.
+pub const NOT_AGAIN: &str = "apply does not run it again";
+
 /// What a record proves. Only a success for this very image, program and database does.
 fn proof(standing: MigrationStanding, rerun: Rerun) -> Evidence {
     let due = match standing {
         MigrationStanding::Succeeded { at } if rerun.succeeded() => {
-            format!("to be run again; it succeeded at {at}")
+            format!("to be run again; it succeeded at {at:.0}")
         }
         MigrationStanding::Succeeded { at } => {
-            return Evidence::Done(format!("it succeeded at {at}"));
+            return Evidence::Done(format!("it succeeded at {at:.0}"));
         }
         MigrationStanding::Never => "it has not run for this image and database".to_owned(),
         MigrationStanding::Started { .. } => {
             "it was started before, and how it ended is not known".to_owned()
         }
         MigrationStanding::Failed { at, why } if rerun.failed() => {
-            format!("to be tried again; it failed at {at}: {why}")
+            format!("to be tried again; it failed at {at:.0}: {why}")
         }
-        MigrationStanding::Failed { at, why } => format!(
-            "it failed at {at}: {why}; apply does not run it again, `deployer migrate --retry` does"
-        ),
+        MigrationStanding::Failed { at, why } => {
+            format!("it failed at {at:.0}: {why}; {NOT_AGAIN}, `deployer migrate --retry` does")
+        }
         MigrationStanding::NotStarted { at, why, .. } => {
-            format!("it could not be started at {at}: {why}")
+            format!("it could not be started at {at:.0}: {why}")
         }
     };
     Evidence::NotDone(due)

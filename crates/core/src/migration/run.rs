@@ -52,7 +52,7 @@ impl<J: Jobs> Run<'_, J> {
             }
             MigrationStanding::Failed { .. } if rerun.failed() => self.again().await,
             MigrationStanding::Failed { at, why } => {
-                let message = format!("{} failed at {at}", self.migration.what());
+                let message = format!("{} failed at {at:.0}", self.migration.what());
                 Err(self.failed(message, why, Vec::new()))
             }
             MigrationStanding::NotStarted { execution, .. } => {
@@ -438,7 +438,7 @@ impl<J: Jobs> Run<'_, J> {
     fn failed(&self, message: String, why: String, output: Vec<String>) -> Error {
         let told: Vec<String> = std::iter::once(&why).chain(&output).cloned().collect();
         let hint = self.jobs().hint(&told).unwrap_or(
-            "nothing else was changed for this service; put it right, then run `deployer migrate --retry`",
+            "what serves is as it was; put it right, then run `deployer migrate --retry`",
         );
         Error::new(ErrorKind::Failed, message)
             .because(why)

@@ -183,7 +183,14 @@ impl<R: Resource> ResourceNode<R> {
             }
             Effect::Replace | Effect::LosesData => {
                 self.sent().replace = true;
-                self.resource.delete(&actual, token).await?;
+                let deleted = self.resource.delete(&actual, token).await;
+                deleted.map_err(|error| match self.resource.stem() {
+                    Some(_) => error.hint(
+                        "another hand rebuilt it: take off it what uses it, or delete it; the next \
+                         `deployer apply` makes it as it was",
+                    ),
+                    None => error,
+                })?;
                 self.create(token, watch).await?
             }
         };
@@ -231,6 +238,7 @@ impl<R: Resource> ResourceNode<R> {
                 Action::Update,
                 "it differs from the manifest, and the change interrupts whoever uses it",
             ),
+            Effect::Replace if self.resource.stem().is_some() => (Action::Replace, REBUILT),
             Effect::Replace => (Action::Replace, "a field cannot be changed in place"),
             Effect::LosesData if self.resource.loses_in_place(&changes) => (
                 Action::Update,
@@ -406,6 +414,10 @@ impl<R: Resource> Node for ResourceNode<R> {
         self.resource.is_guarded()
     }
 
+    fn stem(&self) -> Option<&str> {
+        self.resource.stem()
+    }
+
     fn noted(&self) -> Noted {
         let desired = self.desired();
         let reading = self.reading();
@@ -506,6 +518,9 @@ impl<R: Resource> Node for ResourceNode<R> {
     }
 }
 
+/// What tells its generation stands in its name: nobody of us changes it under that.
+const REBUILT: &str =
+    "another hand rebuilt it under the name of this generation, so it is deleted and made again";
 const MADE_ANEW: &str = "it was made anew, and what served before knows the one that is gone";
 
 /// Whether a call may have landed although its answer did not come.

@@ -10,12 +10,15 @@ use deployer_core::plan::Prepared;
 use crate::fake::bench::{Bench, Crash, How};
 use crate::fake::wanted::Wanted;
 use crate::fake::world::Strike;
+use crate::replacing;
 
 /// What is disturbed.
 #[derive(Clone, Copy, Debug)]
 enum Scenario {
     FirstApply,
     UpdateWithMigration,
+    /// Another generation takes the place of what the service has, with another image beside it.
+    Replacement,
     Destroy,
 }
 
@@ -42,10 +45,14 @@ fn before_second() -> Wanted {
 
 impl Scenario {
     async fn stage(self) -> Bench {
-        let bench = Bench::one();
+        let mut bench = Bench::one();
         match self {
             Self::FirstApply => {}
             Self::UpdateWithMigration => bench.apply_well(&before_second()).await,
+            Self::Replacement => {
+                bench = replacing::tuned().await.0;
+                replacing::tune(&bench, replacing::threads(8));
+            }
             Self::Destroy => bench.apply_well(&Wanted::first()).await,
         }
         bench
@@ -55,6 +62,7 @@ impl Scenario {
         match self {
             Self::FirstApply => bench.plan(&Wanted::first()).await,
             Self::UpdateWithMigration => bench.plan(&second()).await,
+            Self::Replacement => bench.plan(&Wanted::with_digest("sha256:two")).await,
             Self::Destroy => bench.plan_destroy().await,
         }
     }
@@ -158,6 +166,11 @@ async fn a_first_apply_that_is_disturbed_anywhere_ends_in_the_same_world() {
 #[tokio::test(start_paused = true)]
 async fn an_update_with_migration_that_is_disturbed_anywhere_ends_in_the_same_world() {
     check(Scenario::UpdateWithMigration).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_that_is_disturbed_anywhere_ends_in_the_same_world() {
+    check(Scenario::Replacement).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -103,13 +103,15 @@ impl Bench {
                 "staging",
                 target.clone(),
                 clock.clone(),
-            );
+            )
+            .moved(super::tuning::MOVED);
             let deadline = Duration::from_secs(600);
             let cloud = FakeCloud {
                 target,
                 api: Api::default(),
                 clock: clock.clone(),
                 deadline,
+                tuning: Mutex::default(),
             };
             Place { cloud, ledger }
         };
@@ -176,12 +178,32 @@ impl Bench {
         plan::prepare(self.subject(), graph, Vec::new()).await
     }
 
-    pub async fn plan_destroy(&self) -> Prepared {
+    /// The same, where what the inventory has beside it goes.
+    pub async fn plan_beside(&self, graph: Graph) -> Prepared {
         let mut orphans = Vec::new();
         for place in &self.places {
-            orphans.extend(place.undesired(&Graph::new()).await);
+            orphans.extend(place.undesired(&graph).await);
         }
-        plan::prepare(self.subject(), Graph::new(), orphans).await
+        plan::prepare(self.subject(), graph, orphans).await
+    }
+
+    pub async fn plan_destroy(&self) -> Prepared {
+        self.plan_beside(Graph::new()).await
+    }
+
+    /// The header of a run.
+    pub fn header(&self) -> RunHeader {
+        RunHeader {
+            number: 0,
+            command: "apply".into(),
+            by: "tester".into(),
+            at: self.clock.now(),
+            manifest: serde_json::Value::Null,
+            contents: BTreeMap::new(),
+            redeploys: BTreeMap::new(),
+            plan: None,
+            typed: None,
+        }
     }
 
     /// Plans and carries out.
@@ -212,18 +234,7 @@ impl Bench {
         });
         let mut journals: BTreeMap<CloudName, Arc<dyn Journal>> = BTreeMap::new();
         for place in &self.places {
-            let header = RunHeader {
-                number: 0,
-                command: "apply".into(),
-                by: "tester".into(),
-                at: self.clock.now(),
-                manifest: serde_json::Value::Null,
-                contents: BTreeMap::new(),
-                redeploys: BTreeMap::new(),
-                plan: None,
-                typed: None,
-            };
-            let run = place.ledger.begin_run(header).await.unwrap();
+            let run = place.ledger.begin_run(self.header()).await.unwrap();
             journals.insert(
                 place.cloud.target.cloud,
                 Arc::new(GatedJournal {

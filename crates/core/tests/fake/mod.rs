@@ -6,6 +6,7 @@ pub mod data;
 mod leftover;
 mod runtime;
 mod storage;
+pub mod tuning;
 pub mod wanted;
 pub mod world;
 
@@ -25,6 +26,7 @@ use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
 use deployer_core::gate::HoldsBack;
 use deployer_core::graph::{Graph, Output, Value};
+use deployer_core::kind::{Declared, Listed, Wish};
 use deployer_core::migration::{self, Migrated};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
 use deployer_core::one_off::{OneOffs, Order};
@@ -35,6 +37,8 @@ use deployer_core::spec::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+use tuning::{FakeSite, Tuning};
+use wanted::Wanted;
 use world::Api;
 
 /// One target of the fake.
@@ -44,9 +48,19 @@ pub struct FakeCloud {
     pub clock: Arc<dyn Clock>,
     /// When a service's roll-out is given up.
     pub deadline: Duration,
+    /// How services are tuned, as a test says.
+    pub tuning: Mutex<Option<Tuning>>,
 }
 
 impl FakeCloud {
+    fn site(&self) -> Arc<FakeSite> {
+        Arc::new(FakeSite {
+            target: self.target.clone(),
+            api: self.api.clone(),
+            clock: Arc::clone(&self.clock),
+        })
+    }
+
     pub fn address(&self, kind: &str, name: &str) -> Address {
         Address::new(&self.target, kind, name)
     }
@@ -102,7 +116,10 @@ impl Cloud for FakeCloud {
         self
     }
 
-    fn existing(&self, address: &Address, _: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
+    fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
+        if tuning::tier(&address.kind).is_some() {
+            return tuning::leftover(&self.site(), address, owner, past);
+        }
         let leftover = leftover::Leftover {
             api: self.api.clone(),
             address: address.clone(),
@@ -360,7 +377,13 @@ impl Runtime for &FakeCloud {
             .migrate
             .as_ref()
             .map(|_| self.migration(graph, service, given, &revision));
-        self.service_node(graph, service, &revision, migrated.as_ref())
+        let tuning = self.tuning(graph);
+        self.service_node(
+            graph,
+            service,
+            (&revision, tuning.as_ref()),
+            migrated.as_ref(),
+        )
     }
 
     fn holds_back(&self, _service: &ServiceSpec) -> HoldsBack {
@@ -446,11 +469,43 @@ impl FakeCloud {
         migrated
     }
 
+    /// The tuning of the environment's only service.
+    fn tuning(&self, graph: &mut Graph) -> Option<Output<String>> {
+        let wish = self.tuning.lock().unwrap().clone()?;
+        Some(self.tune(graph, "idp", wish))
+    }
+
+    /// Declares a tuning.
+    pub fn tune(&self, graph: &mut Graph, base: &str, wish: Tuning) -> Output<String> {
+        self.declare(graph, base, wish)
+    }
+
+    /// Declares what no kind may be.
+    pub fn declare_unnamed(&self, graph: &mut Graph) {
+        self.declare(graph, "idp", tuning::Unnamed);
+    }
+
+    fn declare<K: Wish<Site = FakeSite> + Listed>(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        wish: K,
+    ) -> Output<K::Output> {
+        let env = Wanted::first().environment();
+        let declared = Declared {
+            site: &self.site(),
+            name,
+            env: &env,
+            adopt: false,
+        };
+        graph.declare(declared, |_| wish)
+    }
+
     fn service_node(
         &self,
         graph: &mut Graph,
         service: &ServiceSpec,
-        revision: &Output<Revision>,
+        (revision, tuning): (&Output<Revision>, Option<&Output<String>>),
         migrated: Option<&Output<Migrated>>,
     ) -> ServiceOutputs {
         let address = self.address("fake.service", &service.name);
@@ -465,6 +520,7 @@ impl FakeCloud {
             address,
             replicas: service.replicas.min,
             revision: inputs.take(revision),
+            tuning: tuning.map(|it| inputs.take(it)),
             migrated: migrated.map(|done| inputs.take(done)),
             deadline: self.deadline,
             serves: outputs.revision.clone(),

@@ -290,6 +290,7 @@ pub struct ServiceNode {
     pub address: Address,
     pub replicas: u32,
     pub revision: Value<Revision>,
+    pub tuning: Option<Value<String>>,
     pub migrated: Option<Value<Migrated>>,
     pub deadline: Duration,
     pub serves: Output<Revision>,
@@ -301,6 +302,7 @@ impl ServiceNode {
         let name = &self.address.name;
         let revision = self.revision.settled()?.0;
         self.migrated.as_ref().map(Value::settled).transpose()?;
+        let tuning = self.tuning.as_ref().map(Value::settled).transpose()?;
         let effect = |world: &mut World| {
             let Some(definition) = world.definition(&revision) else {
                 return world.violation(format!("a service came before `{revision}`"));
@@ -315,7 +317,15 @@ impl ServiceNode {
             if call == "CreateService" && old.is_some() {
                 return world.violation(format!("service `{name}` exists already"));
             }
+            if let Some(tuning) = tuning
+                .as_ref()
+                .filter(|it| !world.tunings.contains_key(*it))
+            {
+                return world.violation(format!("a service came before its tuning `{tuning}`"));
+            }
+            let old = world.services.get(name);
             let before = old.and_then(Service::serving).cloned();
+            let tuning_before = old.and_then(Service::serving_tuning).cloned();
             let ends = Instant::now() + world.manners.roll_out;
             let wanted = revision.clone();
             let new = Service {
@@ -325,6 +335,8 @@ impl ServiceNode {
                 before,
                 failure,
                 ends,
+                tuning,
+                tuning_before,
             };
             world.services.insert(name.clone(), new.clone());
             Ok(new)
@@ -359,6 +371,9 @@ impl Resource for ServiceNode {
             self.revision.field(|revision| revision.0.clone()),
         );
         fields.set("replicas", self.replicas);
+        if let Some(tuning) = &self.tuning {
+            fields.set_value("tuning", tuning.field(String::clone));
+        }
         fields
     }
 
@@ -371,6 +386,11 @@ impl Resource for ServiceNode {
         };
         fields.set_some("revision", revision);
         fields.set("replicas", actual.replicas);
+        let tuning = match actual.settled() {
+            true => actual.serving_tuning(),
+            false => actual.tuning.as_ref(),
+        };
+        fields.set_some("tuning", tuning);
         fields
     }
 

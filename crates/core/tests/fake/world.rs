@@ -9,6 +9,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
 use super::data::Kind;
+use super::tuning::Tuning;
 
 /// What the fake's resources carry when they are ours.
 pub const OURS: &str = "app/staging";
@@ -49,6 +50,9 @@ pub struct Service {
     pub before: Option<String>,
     pub failure: Option<String>,
     pub ends: Instant,
+    /// The tuning that the latest roll-out is to have, and what serves before it had.
+    pub tuning: Option<String>,
+    pub tuning_before: Option<String>,
 }
 
 impl Service {
@@ -62,6 +66,26 @@ impl Service {
         } else {
             self.before.as_ref()
         }
+    }
+
+    /// The tuning that what serves has.
+    pub fn serving_tuning(&self) -> Option<&String> {
+        match self.settled() && self.failure.is_none() {
+            true => self.tuning.as_ref(),
+            false => self.tuning_before.as_ref(),
+        }
+    }
+
+    /// Every tuning that instances may have now.
+    pub fn tunings(&self) -> impl Iterator<Item = &String> {
+        let rolling = !self.settled();
+        let wanted = self
+            .tuning
+            .as_ref()
+            .filter(|_| rolling || self.failure.is_none());
+        let before = self.tuning_before.as_ref();
+        let before = before.filter(|_| rolling || self.failure.is_some());
+        wanted.into_iter().chain(before)
     }
 
     /// Everything that instances may run now.
@@ -135,6 +159,8 @@ pub struct World {
     pub services: BTreeMap<String, Service>,
     pub databases: BTreeMap<String, Instance>,
     pub caches: BTreeMap<String, Instance>,
+    /// Whose each is, and what.
+    pub tunings: BTreeMap<String, (String, Tuning)>,
     /// Where each name leads.
     pub records: BTreeMap<String, String>,
     /// What was released: our mark is off.
@@ -182,7 +208,17 @@ impl World {
         let services: Vec<_> = self
             .services
             .iter()
-            .map(|(name, one)| (name, &one.owner, one.replicas, one.serving(), one.settled()))
+            .map(|(name, one)| {
+                let (serving, tuning) = (one.serving(), one.serving_tuning());
+                (
+                    name,
+                    &one.owner,
+                    one.replicas,
+                    serving,
+                    one.settled(),
+                    tuning,
+                )
+            })
             .collect();
         let instances: Vec<_> = self
             .databases
@@ -191,7 +227,8 @@ impl World {
             .map(|(name, one)| (name, &one.owner, &one.class, &one.password, one.settled()))
             .collect();
         format!(
-            "instances {instances:#?}\nrecords {:#?}\nrepositories {:#?}\nsecrets {:#?}\nlog groups {:#?}\ndefinitions {:#?}\nexecutions {:#?}\nservices {:#?}",
+            "instances {instances:#?}\ntunings {:#?}\nrecords {:#?}\nrepositories {:#?}\nsecrets {:#?}\nlog groups {:#?}\ndefinitions {:#?}\nexecutions {:#?}\nservices {:#?}",
+            self.tunings,
             self.records,
             self.repositories,
             self.secrets,

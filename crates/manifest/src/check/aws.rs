@@ -1,9 +1,6 @@
 //! Checks `[targets.aws]`: shapes of ids, values that AWS offers.
 
-use deployer_core::address::CloudName;
-
-use crate::check::services::{plain_secret, variable_name};
-use crate::check::{Shape, known_only, ledger, service_url, shape, url};
+use crate::check::{Shape, env, shape, task_definition};
 use crate::model::Manifest;
 use crate::problem::{Part, Report};
 use crate::section::{AwsRuntime, AwsSection, AwsService, CacheTls};
@@ -78,9 +75,6 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
             role(name, &aws.account, &path.join(key), report);
         }
     }
-    if let Some(text) = &aws.ledger {
-        ledger(text, "s3://", &path.join("ledger"), report);
-    }
     if let Some(region) = &aws.ledger_region {
         let at = path.join("ledger_region");
         REGION.check("an AWS region", region, &at, report);
@@ -89,18 +83,9 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
         let at = path.join("ledger_owner");
         ACCOUNT.check("an AWS account", owner, &at, report);
     }
-    for (key, address) in [
-        ("endpoint", &aws.endpoint),
-        ("registry_endpoint", &aws.registry_endpoint),
-    ] {
-        if let Some(address) = address {
-            url(address, &path.join(key), report);
-        }
-    }
     if let Some(days) = aws.log_retention_days {
         retention(days, &path.join("log_retention_days"), report);
     }
-    known(aws, manifest, report);
     data(aws, manifest, &path, report);
     unchecked(aws, manifest, report);
     for (key, service) in &aws.services {
@@ -108,17 +93,13 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
         if let Some(group) = &service.target_group {
             TARGET_GROUP.check("a target group", group, &path.join("target_group"), report);
         }
-        if let Some(address) = &service.url {
-            service_url(key, address, manifest, &path.join("url"), report);
-        }
         if on_ecs(manifest, key) {
             operated(service, aws, &path, report);
         }
-        for (variable, text) in &service.env {
-            let at = path.join("env").join(variable);
-            variable_name(variable, &at, report);
-            plain_secret(text, &at, report);
-        }
+    }
+    for (key, service) in &manifest.services {
+        let variables = env::variables(key, manifest, aws, report);
+        task_definition::check((key, service), manifest, &variables, report);
     }
 }
 
@@ -194,16 +175,6 @@ fn operated(service: &AwsService, aws: &AwsSection, path: &KeyPath, report: &mut
         let message = format!("no task can be replaced when {least} % must and {most} % may run");
         report.error(&path.join(key), message, help);
     }
-}
-
-fn known(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'_>) {
-    let tables = [
-        ("services", aws.services.keys().collect()),
-        ("secrets", aws.secrets.keys().collect()),
-        ("databases", aws.databases.keys().collect()),
-        ("caches", aws.caches.keys().collect()),
-    ];
-    known_only(CloudName::Aws, manifest, tables, report);
 }
 
 /// What databases and caches need on AWS.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
+use deployer_core::catalogue::{Catalogue, Standby};
 
 use crate::check::secrets::used;
 use crate::model::{Database, Manifest};
@@ -19,8 +20,8 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
         let path = KeyPath::new(["databases", key]);
         key_rule(key, &path, report);
         postgres(database, &path, report);
-        for cloud in manifest.targets() {
-            database_on(cloud, database, &path, report);
+        for section in manifest.targets.all() {
+            database_on(section.catalogue(), database, &path, report);
         }
     }
     // Which versions of Redis there are changes, and each cloud says so itself.
@@ -70,28 +71,36 @@ fn postgres(database: &Database, path: &KeyPath, report: &mut Report<'_>) {
     }
 }
 
-/// What RDS and Cloud SQL take of disk and backups.
-fn database_on(cloud: CloudName, database: &Database, path: &KeyPath, report: &mut Report<'_>) {
-    let (place, least, most, days) = match cloud {
-        CloudName::Aws => ("RDS", 20, 65_536, 35),
-        CloudName::Gcp => ("Cloud SQL", 10, 65_536, 365),
-    };
+/// What a cloud takes of disk and backups.
+fn database_on(
+    catalogue: &Catalogue,
+    database: &Database,
+    path: &KeyPath,
+    report: &mut Report<'_>,
+) {
+    let offers = &catalogue.database;
+    let (place, days) = (offers.product, offers.backup_days);
     let storage = database.storage.0.0;
     let at = path.join("storage");
     if !storage.is_multiple_of(1024) {
         let up = storage.div_ceil(1024);
         report.error(&at, "disks come in whole GiB", format!("write \"{up}GiB\""));
-    } else if !(least..=most).contains(&(storage / 1024)) {
+    } else if !offers.storage_gib.contains(&(storage / 1024)) {
+        let (least, most) = (offers.storage_gib.start(), offers.storage_gib.end());
         let message = format!("{place} has no disk of {}", database.storage.0);
         report.error(&at, message, format!("from {least} GiB to {most} GiB"));
     }
-    if database.backup_days > days {
+    if u32::from(database.backup_days) > days {
         let message = format!("{place} keeps no backups for {} days", database.backup_days);
         let help = format!("from 0 (none) to {days} days");
         report.error(&path.join("backup_days"), message, help);
     }
-    if cloud == CloudName::Gcp && database.high_availability && database.backup_days == 0 {
-        let message = "on Google Cloud a standby needs backups and point-in-time recovery";
+    let needs_backups = offers.standby == Standby::WithBackups;
+    if needs_backups && database.high_availability && database.backup_days == 0 {
+        let message = format!(
+            "on {} a standby needs backups and point-in-time recovery",
+            catalogue.title
+        );
         let help = "let `backup_days` be 1 or more, or `high_availability` be false";
         report.error(&path.join("backup_days"), message, help);
     }

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use deployer_core::address::CloudName;
-
 use crate::check::gcp::PROJECT;
 use crate::check::{Shape, shape};
 use crate::model::Manifest;
@@ -71,14 +69,12 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
 }
 
 fn records(manifest: &Manifest) -> Vec<Written<'_>> {
-    let path = |cloud: CloudName, key: &str| {
-        KeyPath::new(["targets", cloud.as_str(), "services", key, "dns"])
-    };
+    let path = |cloud: &str, key: &str| KeyPath::new(["targets", cloud, "services", key, "dns"]);
     let aws = manifest.targets.aws.iter().flat_map(|aws| &aws.services);
     let aws = aws.filter_map(|(key, service)| {
         let dns = service.dns.as_ref()?;
         Some(Written {
-            path: path(CloudName::Aws, key),
+            path: path("aws", key),
             name: &dns.name,
             zone: &dns.zone,
             zone_shape: &ROUTE_53_ZONE,
@@ -89,7 +85,7 @@ fn records(manifest: &Manifest) -> Vec<Written<'_>> {
     let gcp = gcp.filter_map(|(key, service)| {
         let dns = service.dns.as_ref()?;
         Some(Written {
-            path: path(CloudName::Gcp, key),
+            path: path("gcp", key),
             name: &dns.name,
             zone: &dns.zone,
             zone_shape: match dns.provider {

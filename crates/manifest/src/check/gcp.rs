@@ -1,13 +1,13 @@
 //! Checks `[targets.gcp]`: shapes of ids, settings that exclude each other.
 
-use deployer_core::address::CloudName;
+use deployer_gcp::catalogue::{VARIABLE_BYTES, VARIABLE_NAME_CHARACTERS, VARIABLES};
+use deployer_gcp::cloud_sql_knows;
 
-use crate::check::services::{plain_secret, variable_name};
-use crate::check::{Shape, known_only, ledger, service_url, shape, url};
+use crate::check::env::{self, Variables};
+use crate::check::{Shape, shape};
 use crate::model::{Manifest, Service};
 use crate::problem::{Part, Report};
 use crate::section::{GcpSection, GcpService};
-use crate::sizes;
 use crate::source::KeyPath;
 use crate::units::Cpu;
 
@@ -59,45 +59,19 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
         REGION.check("a Google Cloud region", region, &at, report);
     }
     network(gcp, &path, report);
-    match &gcp.ledger {
-        Some(text) => ledger(text, "gs://", &path.join("ledger"), report),
-        // The ledger's bucket is named after the project, and no bucket's name has a colon.
-        None if gcp.project.contains(':') && gcp.endpoint.is_none() => {
-            let message = format!("no bucket can be named after the project `{}`", gcp.project);
-            let help = "name the ledger's bucket: `ledger = \"gs://BUCKET\"`";
-            report.key_error(&path.join("ledger"), message, help);
-        }
-        None => {}
+    // The ledger's bucket is named after the project, and no bucket's name has a colon.
+    if gcp.ledger.is_none() && gcp.project.contains(':') && gcp.endpoint.is_none() {
+        let message = format!("no bucket can be named after the project `{}`", gcp.project);
+        let help = "name the ledger's bucket: `ledger = \"gs://BUCKET\"`";
+        report.key_error(&path.join("ledger"), message, help);
     }
-    for (key, address) in [
-        ("endpoint", &gcp.endpoint),
-        ("registry_endpoint", &gcp.registry_endpoint),
-    ] {
-        if let Some(address) = address {
-            url(address, &path.join(key), report);
-        }
-    }
-    let tables = [
-        ("services", gcp.services.keys().collect()),
-        ("secrets", gcp.secrets.keys().collect()),
-        ("databases", gcp.databases.keys().collect()),
-        ("caches", gcp.caches.keys().collect()),
-    ];
-    known_only(CloudName::Gcp, manifest, tables, report);
     data(gcp, manifest, &path, report);
     for (key, service) in &manifest.services {
         asked_paths(key, service, report);
+        variables(&env::variables(key, manifest, gcp, report), report);
     }
     for (key, service) in &gcp.services {
         let path = path.join("services").join(key);
-        if let Some(address) = &service.url {
-            service_url(key, address, manifest, &path.join("url"), report);
-        }
-        for (variable, text) in &service.env {
-            let at = path.join("env").join(variable);
-            variable_name(variable, &at, report);
-            plain_secret(text, &at, report);
-        }
         if let Some(account) = &service.service_account {
             let at = path.join("service_account");
             ACCOUNT.check("a service account", account, &at, report);
@@ -177,6 +151,35 @@ fn asked_paths(key: &str, service: &Service, report: &mut Report<'_>) {
     }
 }
 
+/// How much Cloud Run takes of a service's variables.
+fn variables(variables: &Variables, report: &mut Report<'_>) {
+    let long = variables.plain.iter();
+    let long = long.filter(|(_, text, _)| text.len() > VARIABLE_BYTES);
+    for (name, text, at) in long {
+        let message = format!(
+            "`{name}` has {} bytes; Cloud Run takes {VARIABLE_BYTES}",
+            text.len()
+        );
+        let help = "shorten it, or let the image bring it in a file";
+        report.error(at, message, help);
+    }
+    let characters = |name: &str| name.chars().count();
+    let names = variables.names.iter();
+    for name in names.filter(|it| characters(it) > VARIABLE_NAME_CHARACTERS) {
+        let message = format!(
+            "the name of a variable has {} characters; Cloud Run takes {VARIABLE_NAME_CHARACTERS}",
+            characters(name)
+        );
+        report.key_error(&variables.path, message, "give it a shorter one");
+    }
+    let count = variables.names.len();
+    if count > VARIABLES {
+        let message = format!("{count} variables; Cloud Run takes {VARIABLES}");
+        let help = "put some of them into one, or into a file of the image";
+        report.key_error(&variables.path, message, help);
+    }
+}
+
 fn network(gcp: &GcpSection, path: &KeyPath, report: &mut Report<'_>) {
     if let Some(connector) = &gcp.vpc_connector {
         let at = path.join("vpc_connector");
@@ -237,7 +240,7 @@ fn data(gcp: &GcpSection, manifest: &Manifest, path: &KeyPath, report: &mut Repo
         }
         let at = path.join("tier");
         if let Some(tier) = &own.tier
-            && let Err(near) = sizes::cloud_sql_knows(tier)
+            && let Err(near) = cloud_sql_knows(tier)
         {
             report.error(
                 &at,

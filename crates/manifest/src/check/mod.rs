@@ -7,21 +7,21 @@ mod dns;
 mod domains;
 mod env;
 mod gcp;
-mod offers;
 mod secrets;
 mod services;
 mod target;
+mod task_definition;
 mod verify;
 
 use std::sync::LazyLock;
 
-use deployer_core::address::CloudName;
 use deployer_core::names::Regex;
 use deployer_core::spec::Replicas;
 
 use crate::model::Manifest;
 use crate::names;
 use crate::problem::{Part, Report};
+use crate::section::Section;
 use crate::source::KeyPath;
 
 /// Checks everything that no single value shows; says it in `report`.
@@ -41,11 +41,37 @@ pub(crate) fn check(manifest: &Manifest, environment: &str, report: &mut Report<
     if let Some(section) = &manifest.targets.gcp {
         gcp::check(section, manifest, report);
     }
-    for cloud in manifest.targets() {
-        for key in manifest.services.keys() {
-            env::check(key, manifest, cloud, report);
+    for section in manifest.targets.all() {
+        common(section, manifest, report);
+        target::check(manifest, section, environment, report);
+    }
+}
+
+/// What every target's section has.
+fn common(section: &dyn Section, manifest: &Manifest, report: &mut Report<'_>) {
+    let catalogue = section.catalogue();
+    let path = KeyPath::new(["targets", catalogue.cloud.as_str()]);
+    known_only(section, manifest, &path, report);
+    if let Some(text) = section.ledger().address {
+        ledger(text, catalogue.buckets, &path.join("ledger"), report);
+    }
+    for (key, address) in section.endpoints() {
+        if let Some(address) = address {
+            url(address, &path.join(key), report);
         }
-        target::check(manifest, cloud, environment, report);
+    }
+    let [(_, services), ..] = section.tables();
+    for key in services {
+        let path = path.join("services").join(key);
+        let own = section.service(key);
+        if let Some(address) = &own.url {
+            service_url(key, address, manifest, &path.join("url"), report);
+        }
+        for (variable, text) in &own.env {
+            let at = path.join("env").join(variable);
+            services::variable_name(variable, &at, report);
+            services::plain_secret(text, &at, report);
+        }
     }
 }
 
@@ -176,13 +202,8 @@ fn replicas(replicas: Replicas, path: &KeyPath, report: &mut Report<'_>) {
 
 /// What only a target's section knows: services, secrets, databases and caches that nobody
 /// declared.
-fn known_only(
-    cloud: CloudName,
-    manifest: &Manifest,
-    tables: [(&str, Vec<&String>); 4],
-    report: &mut Report<'_>,
-) {
-    for (table, keys) in tables {
+fn known_only(section: &dyn Section, manifest: &Manifest, at: &KeyPath, report: &mut Report<'_>) {
+    for (table, keys) in section.tables() {
         let declared: Vec<String> = match table {
             "services" => manifest.services.keys().cloned().collect(),
             "databases" => manifest.databases.keys().cloned().collect(),
@@ -190,7 +211,7 @@ fn known_only(
             _ => manifest.secret_keys(),
         };
         for key in keys.into_iter().filter(|key| !declared.contains(key)) {
-            let path = KeyPath::new(["targets", cloud.as_str(), table, key]);
+            let path = at.join(table).join(key);
             let help = match crate::layers::nearest(key, declared.iter().map(String::as_str)) {
                 Some(word) => format!("did you mean `{word}`?"),
                 None => format!("declare `[{table}.{key}]`, or remove this table"),
@@ -282,15 +303,15 @@ fn is_this_machine(url: &url::Url) -> bool {
     }
 }
 
-fn ledger(text: &str, own_scheme: &str, path: &KeyPath, report: &mut Report<'_>) {
+fn ledger(text: &str, scheme: &str, path: &KeyPath, report: &mut Report<'_>) {
     let rest = text
-        .strip_prefix(own_scheme)
+        .strip_prefix(scheme)
+        .and_then(|rest| rest.strip_prefix("://"))
         .or_else(|| text.strip_prefix("file://"))
         .filter(|rest| !rest.is_empty());
     if rest.is_none() {
-        let help = format!(
-            "write \"{own_scheme}BUCKET/PREFIX\", or \"file://PATH\" for trying things out"
-        );
+        let help =
+            format!("write \"{scheme}://BUCKET/PREFIX\", or \"file://PATH\" for trying things out");
         report.error(
             path,
             format!("`{text}` is no place for this target's ledger"),

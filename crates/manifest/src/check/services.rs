@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use deployer_core::address::CloudName;
+
+use crate::catalogue;
 use crate::check::{replicas, verify};
 use crate::layers::nearest;
 use crate::model::{EnvValue, Manifest, MigrateMode, Service};
@@ -97,12 +100,8 @@ fn health(service: &Service, path: &KeyPath, report: &mut Report<'_>) {
 
 /// Names that a cloud sets itself, or keeps for itself.
 fn reserved(name: &str) -> bool {
-    matches!(
-        name,
-        "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION"
-    ) || name.starts_with("CLOUD_RUN_")
-        || name.starts_with("X_GOOGLE_")
-        || name.starts_with("AWSAPPRUNNER")
+    let mut clouds = CloudName::ALL.into_iter();
+    clouds.any(|cloud| (catalogue(cloud).keeps_variable)(name))
 }
 
 pub(super) fn variable_name(name: &str, path: &KeyPath, report: &mut Report<'_>) {

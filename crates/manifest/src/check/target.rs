@@ -2,64 +2,69 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use deployer_aws::catalogue::APP_RUNNER;
 use deployer_core::address::CloudName;
-use deployer_core::spec::ServiceSpec;
+use deployer_core::catalogue::{Asks, HealthCheck, Idle, Runtime};
+use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 
-use crate::check::offers::Seller;
-use crate::check::{app_runner, offers, replicas};
+use crate::check::{app_runner, replicas};
 use crate::model::Manifest;
+use crate::naming;
 use crate::problem::Report;
 use crate::resolve::Resolver;
-use crate::section::AwsRuntime;
+use crate::section::Section;
 use crate::source::KeyPath;
 
 pub(super) fn check(
     manifest: &Manifest,
-    cloud: CloudName,
+    section: &dyn Section,
     environment: &str,
     report: &mut Report<'_>,
 ) {
-    let Some(mut resolver) = Resolver::new(manifest, cloud, environment) else {
-        return;
-    };
+    let cloud = section.catalogue().cloud;
+    let mut resolver = Resolver::new(manifest, section, environment);
     let spec = resolver.resolve();
     for fault in std::mem::take(&mut resolver.faults) {
         report.error(&fault.path, fault.message, fault.help);
         report.distrust(fault.path);
     }
     for service in spec.services.values() {
-        let seller = match (cloud, manifest.aws_runtime(&service.key)) {
-            (CloudName::Gcp, _) => Seller::CloudRun,
-            (CloudName::Aws, AwsRuntime::Ecs) => Seller::Fargate,
-            (CloudName::Aws, AwsRuntime::AppRunner) => Seller::AppRunner,
-        };
-        size(service, cloud, seller, report);
+        let runtime = section.runtime(&service.key);
+        size(service, cloud, runtime, report);
         let path = overridden(service, cloud, "replicas", report);
         replicas(service.replicas, &path, report);
-        if cloud == CloudName::Aws && service.replicas.min == 0 && service.replicas.max > 0 {
-            let own = format!(
-                "write 1 or more, here or as `replicas` of `[targets.aws.services.{}]`",
-                service.key
-            );
-            let (message, help) = match seller {
-                // `MinSize` of CreateAutoScalingConfiguration (AWS App Runner API Reference).
-                Seller::AppRunner => ("App Runner has one instance at least", own),
-                Seller::Fargate | Seller::CloudRun => (
-                    "ECS with no task at all serves nobody",
-                    format!("nothing starts a task when a request comes, as Cloud Run does: {own}"),
-                ),
-            };
-            report.error(&path, message, help);
+        if service.replicas.min == 0 && service.replicas.max > 0 {
+            idle(service, cloud, runtime, &path, report);
         }
-        health_limits(service, seller, report);
-        if seller == Seller::AppRunner {
+        health_limits(service, &runtime.health, report);
+        if runtime.is(&APP_RUNNER) {
             app_runner::check(service, manifest, report);
         }
     }
     if !report.distrusts(&KeyPath::new(["app"]))
         && !report.distrusts(&KeyPath::new(["environment"]))
     {
-        names(manifest, &spec, cloud, report);
+        names(section, &spec, report);
+    }
+}
+
+/// A service that may have no instance at all.
+fn idle(
+    service: &ServiceSpec,
+    cloud: CloudName,
+    runtime: &Runtime,
+    path: &KeyPath,
+    report: &mut Report<'_>,
+) {
+    match runtime.idle {
+        Idle::Wakes => {}
+        Idle::Refused { why, help } => {
+            let help = format!(
+                "{help}write 1 or more, here or as `replicas` of `[targets.{cloud}.services.{}]`",
+                service.key
+            );
+            report.error(path, why, help);
+        }
     }
 }
 
@@ -78,20 +83,18 @@ fn overridden(
     }
 }
 
-fn size(service: &ServiceSpec, cloud: CloudName, seller: Seller, report: &mut Report<'_>) {
+fn size(service: &ServiceSpec, cloud: CloudName, runtime: &Runtime, report: &mut Report<'_>) {
     let cpu = overridden(service, cloud, "cpu", report);
     let memory = overridden(service, cloud, "memory", report);
     if report.distrusts(&cpu) || report.distrusts(&memory) {
         return;
     }
-    let Err(help) = offers::judge(seller, service.cpu, service.memory) else {
+    let Err(help) = runtime.offers(service.cpu, service.memory) else {
         return;
     };
     let message = format!(
         "{} does not offer {} with {}",
-        seller.name(),
-        service.cpu,
-        service.memory
+        runtime.name, service.cpu, service.memory
     );
     // Point at what was written last, else at what was written at all.
     let memory_is_own = memory
@@ -103,33 +106,16 @@ fn size(service: &ServiceSpec, cloud: CloudName, seller: Seller, report: &mut Re
     report.error(if at_cpu { &cpu } else { &memory }, message, help);
 }
 
-/// What each cloud's own check takes; ECS has one only when the container checks itself.
-fn health_limits(service: &ServiceSpec, seller: Seller, report: &mut Report<'_>) {
+/// What each runtime's own check takes; where the container checks itself, only when it does.
+fn health_limits(service: &ServiceSpec, limits: &HealthCheck, report: &mut Report<'_>) {
     let health = &service.health;
+    let whose = limits.whose;
     let path = KeyPath::new(["services", &service.key, "health"]);
-    let limits = match seller {
-        Seller::Fargate if health.command.is_empty() => return,
-        // `HealthCheckConfiguration` (AWS App Runner API Reference); it has no start period.
-        Seller::AppRunner => [
-            ("interval", 1, 20),
-            ("timeout", 1, 20),
-            ("start_period", 0, u64::MAX),
-            ("retries", 1, 20),
-        ],
-        Seller::Fargate => [
-            ("interval", 5, 300),
-            ("timeout", 2, 60),
-            ("start_period", 0, 300),
-            ("retries", 1, 10),
-        ],
-        Seller::CloudRun => [
-            ("interval", 1, 240),
-            ("timeout", 1, 240),
-            ("start_period", 0, 3600),
-            ("retries", 1, 1000),
-        ],
-    };
-    if seller == Seller::Fargate
+    let by_container = limits.asks == Asks::Container;
+    if by_container && health.command.is_empty() {
+        return;
+    }
+    if by_container
         && !matches!(
             health.command.first().map(String::as_str),
             Some("CMD" | "CMD-SHELL")
@@ -142,22 +128,22 @@ fn health_limits(service: &ServiceSpec, seller: Seller, report: &mut Report<'_>)
             help,
         );
     }
-    let place = match seller {
-        Seller::Fargate => CloudName::Aws.to_string(),
-        Seller::CloudRun => CloudName::Gcp.to_string(),
-        Seller::AppRunner => seller.name().to_owned(),
-    };
-    let actual = [
-        health.interval.as_secs(),
-        health.timeout.as_secs(),
-        health.start_period.as_secs(),
-        u64::from(health.retries),
+    let limits = [
+        ("interval", &limits.interval, health.interval.as_secs()),
+        ("timeout", &limits.timeout, health.timeout.as_secs()),
+        (
+            "start_period",
+            &limits.start_period,
+            health.start_period.as_secs(),
+        ),
+        ("retries", &limits.retries, u64::from(health.retries)),
     ];
-    for ((name, least, most), actual) in limits.into_iter().zip(actual) {
+    for (name, taken, actual) in limits {
         let given = report.has_place(&path.join(name));
-        if given && actual > 0 && !(least..=most).contains(&actual) {
+        if given && actual > 0 && !taken.contains(&actual) {
+            let (least, most) = (taken.start(), taken.end());
             let unit = if name == "retries" { "" } else { " seconds" };
-            let message = format!("{place} takes no `{name}` of {actual}{unit}");
+            let message = format!("{whose} takes no `{name}` of {actual}{unit}");
             report.error(
                 &path.join(name),
                 message,
@@ -167,15 +153,10 @@ fn health_limits(service: &ServiceSpec, seller: Seller, report: &mut Report<'_>)
     }
 }
 
-fn names(
-    manifest: &Manifest,
-    spec: &deployer_core::spec::EnvironmentSpec,
-    cloud: CloudName,
-    report: &mut Report<'_>,
-) {
+fn names(section: &dyn Section, spec: &EnvironmentSpec, report: &mut Report<'_>) {
     let mut taken: BTreeMap<(&str, String), KeyPath> = BTreeMap::new();
     let mut clashing = BTreeSet::new();
-    for named in manifest.all_names(cloud, spec) {
+    for named in naming::all(section, spec) {
         if !named.rule.accepts(&named.name) {
             let message = format!("`{}` cannot name {}", named.name, named.rule.what);
             report.error(&named.path, message, named.rule.says);

@@ -1,10 +1,8 @@
-//! Resolves a service's name in the DNS and what is asked of it once it serves.
+//! Resolves what is asked of a service once it serves.
 
-use deployer_core::address::CloudName;
-use deployer_core::spec::{HttpCheck, LeadsTo, RecordSpec, TokenCheck, VerifySpec};
+use deployer_core::spec::{HttpCheck, TokenCheck, VerifySpec};
 
 use super::Resolver;
-use super::clouds::domains;
 use crate::interpolate::Scope;
 use crate::model::{Check, Service, TokenRequest};
 use crate::source::KeyPath;
@@ -15,47 +13,6 @@ pub(crate) fn canonical(name: &str) -> String {
 }
 
 impl Resolver<'_> {
-    pub(super) fn record(&self, key: &str) -> Option<RecordSpec> {
-        let targets = &self.manifest.targets;
-        match self.cloud {
-            CloudName::Aws => {
-                let service = targets.aws.as_ref()?.services.get(key)?;
-                let dns = service.dns.as_ref()?;
-                Some(RecordSpec {
-                    name: canonical(&dns.name),
-                    zone: dns.zone.trim_end_matches('.').to_owned(),
-                    leads_to: LeadsTo::LoadBalancer(dns.load_balancer.clone()),
-                    servers: dns.servers.clone(),
-                    adopt: dns.adopt,
-                })
-            }
-            CloudName::Gcp => {
-                let service = targets.gcp.as_ref()?.services.get(key)?;
-                let dns = service.dns.as_ref()?;
-                Some(RecordSpec {
-                    name: canonical(&dns.name),
-                    zone: match &dns.project {
-                        Some(project) => format!("{project}/{}", dns.zone.trim_end_matches('.')),
-                        None => dns.zone.trim_end_matches('.').to_owned(),
-                    },
-                    leads_to: LeadsTo::Address(dns.address),
-                    servers: dns.servers.clone(),
-                    adopt: dns.adopt,
-                })
-            }
-        }
-    }
-
-    /// The names that the runtime answers for by itself.
-    pub(super) fn domains(&self, key: &str) -> Vec<String> {
-        let aws = self.manifest.targets.aws.as_ref();
-        let own = aws.and_then(|aws| aws.services.get(key));
-        match (self.cloud, own) {
-            (CloudName::Aws, Some(own)) => domains(own),
-            (CloudName::Aws, None) | (CloudName::Gcp, _) => Vec::new(),
-        }
-    }
-
     pub(super) fn verify(&mut self, key: &str, service: &Service, scope: &Scope) -> VerifySpec {
         let verify = &service.verify;
         let at = KeyPath::new(["services", key, "verify", "checks"]);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deployer_core::address::CloudName;
+use deployer_core::catalogue::{CacheSecret, CacheSize, Catalogue, Namespace};
 use deployer_core::spec::{
     self, CacheSpec, DatabaseSpec, Generate, OnRollback, SecretSource, SecretSpec,
 };
@@ -10,17 +10,16 @@ use deployer_core::spec::{
 use super::{Fault, Resolver};
 use crate::model::{Cache, Database, SslMode};
 use crate::names;
-use crate::section::{AwsCache, AwsDatabase, GcpCache, GcpDatabase};
-use crate::sizes;
+use crate::section::OwnInstance;
 use crate::source::KeyPath;
 
 /// 48 hexadecimal digits: inside every cloud's rule, and nothing in them needs escaping in a URL.
 const PASSWORD: SecretSource = SecretSource::Generate(Generate::Hex(24));
 
 /// What the manifest is silent about, of what an adopted instance has already.
-fn unsaid(said: &BTreeSet<String>, own_class: bool, keys: &[&str]) -> BTreeSet<String> {
+fn unsaid(said: &BTreeSet<String>, own: OwnInstance<'_>, keys: &[&str]) -> BTreeSet<String> {
     let is_said = |key: &str| match key {
-        "class" => own_class || said.contains("cpu") || said.contains("memory"),
+        "class" => own.size.is_some() || said.contains("cpu") || said.contains("memory"),
         key => said.contains(key),
     };
     let silent = keys.iter().filter(|key| !is_said(key));
@@ -53,24 +52,11 @@ impl Resolver<'_> {
     }
 
     fn database(&mut self, key: &str, database: &Database) -> DatabaseSpec {
-        let targets = &self.manifest.targets;
-        let aws = targets.aws.as_ref().and_then(|aws| aws.databases.get(key));
-        let gcp = targets.gcp.as_ref().and_then(|gcp| gcp.databases.get(key));
-        let own_class;
-        let (class, adopt) = match self.cloud {
-            CloudName::Aws => {
-                let AwsDatabase { class, adopt, .. } = aws.cloned().unwrap_or_default();
-                own_class = class.is_some();
-                let offer = || sizes::rds_class(database.cpu.0, database.memory.0);
-                let class = class.map_or_else(|| offer().map(str::to_owned), Ok);
-                (class, adopt)
-            }
-            CloudName::Gcp => {
-                let GcpDatabase { tier, adopt, .. } = gcp.cloned().unwrap_or_default();
-                own_class = tier.is_some();
-                let offer = || sizes::cloud_sql_tier(database.cpu.0, database.memory.0);
-                (tier.map_or_else(offer, Ok), adopt)
-            }
+        let offers = &self.section.catalogue().database;
+        let own = self.section.database(key);
+        let class = match own.size {
+            Some(size) => Ok(size.to_owned()),
+            None => (offers.sized)(database.cpu.0, database.memory.0),
         };
         let class = class.unwrap_or_else(|near| self.no_such_size(key, database, near));
         let in_postgres = |rule, given: &Option<String>| {
@@ -79,9 +65,7 @@ impl Resolver<'_> {
         };
         DatabaseSpec {
             key: key.to_owned(),
-            name: self
-                .manifest
-                .database_name(self.cloud, key, self.environment),
+            name: self.instance(own, &offers.instance, key),
             version: database.version,
             class,
             storage_gib: database.storage.0.0 / 1024,
@@ -97,36 +81,37 @@ impl Resolver<'_> {
                 SslMode::Require => spec::SslMode::Require,
                 SslMode::VerifyFull => spec::SslMode::VerifyFull,
             },
-            authority: self.database_authority(key, database),
-            adopt,
-            unsaid: match adopt {
-                true => unsaid(&database.said, own_class, &OF_DATABASES),
+            authority: database.authority_secret(key),
+            adopt: own.adopt,
+            unsaid: match own.adopt {
+                true => unsaid(&database.said, own, &OF_DATABASES),
                 false => BTreeSet::new(),
             },
         }
     }
 
-    /// The secret with the authorities of a database's server, on this target.
-    fn database_authority(&self, key: &str, database: &Database) -> Option<String> {
-        match self.cloud {
-            CloudName::Aws | CloudName::Gcp => database.authority_secret(key),
-        }
+    /// The name of a database's or a cache's instance.
+    fn instance(&self, own: OwnInstance<'_>, names: &Namespace, key: &str) -> String {
+        let (app, environment) = (&self.manifest.app, self.environment);
+        let made = || names::instance(names.rule, app, environment, key);
+        own.name.map_or_else(made, str::to_owned)
     }
 
     fn no_such_size(&mut self, key: &str, database: &Database, near: String) -> String {
-        let (place, word) = match self.cloud {
-            CloudName::Aws => ("RDS", "class"),
-            CloudName::Gcp => ("Cloud SQL", "tier"),
-        };
+        let Catalogue {
+            cloud,
+            database: offers,
+            ..
+        } = self.section.catalogue();
         self.faults.push(Fault {
             path: KeyPath::new(["databases", key, "memory"]),
             message: format!(
-                "{place} does not offer {} with {}",
-                database.cpu.0, database.memory.0
+                "{} does not offer {} with {}",
+                offers.product, database.cpu.0, database.memory.0
             ),
             help: format!(
-                "{near}; or set `{word}` in `[targets.{}.databases.{key}]`",
-                self.cloud
+                "{near}; or set `{}` in `[targets.{cloud}.databases.{key}]`",
+                offers.size
             ),
         });
         String::new()
@@ -142,35 +127,27 @@ impl Resolver<'_> {
     }
 
     fn cache(&mut self, key: &str, cache: &Cache) -> CacheSpec {
-        let targets = &self.manifest.targets;
-        let aws = targets.aws.as_ref().and_then(|aws| aws.caches.get(key));
-        let gcp = targets.gcp.as_ref().and_then(|gcp| gcp.caches.get(key));
-        let memory = cache.memory.0;
-        let mut own_class = false;
-        let ((class, memory_gib), adopt) = match self.cloud {
-            CloudName::Aws => {
-                let AwsCache { class, adopt, .. } = aws.cloned().unwrap_or_default();
-                own_class = class.is_some();
-                let node = match class {
-                    Some(class) => Ok(sizes::elasticache_named(&class, memory)),
-                    None => sizes::elasticache_node(memory),
-                };
-                let node = node.map(|node| (node.class, node.memory_gib));
-                (self.cache_size(key, "ElastiCache", cache, node), adopt)
+        let offers = &self.section.catalogue().cache;
+        let own = self.section.cache(key);
+        let size = (offers.sized)(own.size, cache.memory.0);
+        let CacheSize { class, memory_gib } = size.unwrap_or_else(|near| {
+            self.faults.push(Fault {
+                path: KeyPath::new(["caches", key, "memory"]),
+                message: format!("{} does not offer {}", offers.product, cache.memory.0),
+                help: near,
+            });
+            CacheSize {
+                class: String::new(),
+                memory_gib: 1,
             }
-            CloudName::Gcp => {
-                let GcpCache { adopt, .. } = gcp.cloned().unwrap_or_default();
-                let memory = sizes::memorystore_gib(memory).map(|gib| (String::new(), gib));
-                (self.cache_size(key, "Memorystore", cache, memory), adopt)
-            }
-        };
-        let (token, authority) = match self.cloud {
-            CloudName::Aws => (Some(cache.token_secret(key)), None),
-            CloudName::Gcp => (None, Some(cache.authority_secret(key))),
+        });
+        let (token, authority) = match offers.secret {
+            CacheSecret::Token => (Some(cache.token_secret(key)), None),
+            CacheSecret::Authority => (None, Some(cache.authority_secret(key))),
         };
         CacheSpec {
             key: key.to_owned(),
-            name: self.manifest.cache_name(self.cloud, key, self.environment),
+            name: self.instance(own, &offers.instance, key),
             version: cache.version.0.clone(),
             class,
             memory_gib,
@@ -178,29 +155,12 @@ impl Resolver<'_> {
             token,
             url: cache.url_secret(key),
             authority,
-            adopt,
-            unsaid: match adopt {
-                true => unsaid(&cache.said, own_class, &OF_CACHES),
+            adopt: own.adopt,
+            unsaid: match own.adopt {
+                true => unsaid(&cache.said, own, &OF_CACHES),
                 false => BTreeSet::new(),
             },
         }
-    }
-
-    fn cache_size(
-        &mut self,
-        key: &str,
-        place: &str,
-        cache: &Cache,
-        offer: sizes::Offer<(String, u32)>,
-    ) -> (String, u32) {
-        offer.unwrap_or_else(|near| {
-            self.faults.push(Fault {
-                path: KeyPath::new(["caches", key, "memory"]),
-                message: format!("{place} does not offer {}", cache.memory.0),
-                help: near,
-            });
-            (String::new(), 1)
-        })
     }
 
     /// The secrets that the databases and caches of this target bring along.
@@ -215,7 +175,7 @@ impl Resolver<'_> {
                 let host = SecretSource::DatabaseHost(key.clone());
                 wanted.push((secret.clone(), host));
             }
-            if let Some(secret) = self.database_authority(key, database) {
+            if let Some(secret) = database.authority_secret(key) {
                 let authority = SecretSource::DatabaseAuthority(key.clone());
                 wanted.push((secret, authority));
             }
@@ -223,9 +183,9 @@ impl Resolver<'_> {
         for (key, cache) in &manifest.caches {
             let url = SecretSource::CacheUrl(key.clone());
             wanted.push((cache.url_secret(key), url));
-            wanted.push(match self.cloud {
-                CloudName::Aws => (cache.token_secret(key), PASSWORD),
-                CloudName::Gcp => {
+            wanted.push(match self.section.catalogue().cache.secret {
+                CacheSecret::Token => (cache.token_secret(key), PASSWORD),
+                CacheSecret::Authority => {
                     let authority = SecretSource::CacheAuthority(key.clone());
                     (cache.authority_secret(key), authority)
                 }
@@ -256,21 +216,20 @@ impl Resolver<'_> {
     /// Whether a secret is one that this target does not have, and that is no fault: the authority
     /// of a server that public authorities vouch for.
     pub(super) fn is_needless(&self, secret: &str) -> bool {
-        let of_cache = |(key, cache): (&String, &Cache)| cache.authority_secret(key) == secret;
-        let of_database = |(key, database): (&String, &Database)| {
-            database.authority_secret(key).as_deref() == Some(secret)
-                && self.database_authority(key, database).is_none()
-        };
-        self.cloud == CloudName::Aws && self.manifest.caches.iter().any(of_cache)
-            || self.manifest.databases.iter().any(of_database)
+        let mut caches = self.manifest.caches.iter();
+        match self.section.catalogue().cache.secret {
+            CacheSecret::Token => caches.any(|(key, own)| own.authority_secret(key) == secret),
+            CacheSecret::Authority => false,
+        }
     }
 
     /// The cache whose AUTH token a secret would be, where the cloud makes the token itself.
     pub(super) fn token_made_by_cloud(&self, secret: &str) -> Option<&str> {
-        let caches = self.manifest.caches.iter();
-        let mut of = caches.filter(|(key, cache)| cache.token_secret(key) == secret);
-        (self.cloud == CloudName::Gcp)
-            .then(|| of.next().map(|(key, _)| key.as_str()))
-            .flatten()
+        let mut caches = self.manifest.caches.iter();
+        let found = match self.section.catalogue().cache.secret {
+            CacheSecret::Token => None,
+            CacheSecret::Authority => caches.find(|(key, own)| own.token_secret(key) == secret),
+        };
+        found.map(|(key, _)| key.as_str())
     }
 }

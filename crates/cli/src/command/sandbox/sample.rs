@@ -211,6 +211,12 @@ fn port() -> u16 {
     told.and_then(|port| port.parse().ok()).unwrap_or(PORT)
 }
 
+/// What the service says when it is stopped.
+const WORDS: StopWords = StopWords {
+    first: "sample: stopping",
+    second: "sample: leaving now",
+};
+
 /// Is the service, until somebody stops it.
 pub async fn serve() -> Result<Exit> {
     let version = std::env::var(VERSION).unwrap_or_else(|_| "unknown".into());
@@ -218,7 +224,7 @@ pub async fn serve() -> Result<Exit> {
         sayln!("sample {version}: cannot read the configuration");
         return Ok(Exit::Failure);
     }
-    let stop = Stop::on_signals(StopWords::OF_RUNS)
+    let stop = Stop::on_signals(WORDS)
         .map_err(|error| Error::internal("cannot listen to signals").because(error))?;
     let port = port();
     let listener = TcpListener::bind(("0.0.0.0", port))

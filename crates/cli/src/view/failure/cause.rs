@@ -81,15 +81,37 @@ impl End {
     }
 }
 
-/// The last line that the app printed, of these: what Cloud Run logs of its containers is not the
-/// app's. `None` where it printed nothing.
+/// What the app printed last, of these, that tells why: what Cloud Run logs of its containers is
+/// not the app's. `None` where it printed nothing.
 pub fn last_line<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
     let of_the_cloud = |line: &str| exit_code(line).is_some() || line.contains(PROBE);
-    let lines = lines.map(str::trim);
-    lines
-        .rev()
-        .find(|line| !line.is_empty() && !of_the_cloud(line))
+    let lines = lines.map(str::trim).rev();
+    let own: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && !of_the_cloud(line))
+        .take(MOST)
+        .collect();
+    let tells = |line: &&&str| {
+        let line = line.to_lowercase();
+        TELLING.iter().any(|word| line.contains(word))
+    };
+    own.iter().find(tells).or_else(|| own.first()).copied()
 }
+
+/// So many of the last lines are looked through for the one that tells most.
+const MOST: usize = 20;
+
+/// What the line that tells why often holds, in lower case: what comes after it is usage or a
+/// trace.
+const TELLING: [&str; 8] = [
+    "error",
+    "fatal",
+    "panic",
+    "exception",
+    "cannot",
+    "failed",
+    "refused",
+    "denied",
+];
 
 /// What Cloud Run logs of a container whose probe failed holds this.
 const PROBE: &str = " probe failed ";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
+use deployer_core::migration::NOT_AGAIN;
 use deployer_core::node::{Action, Effect};
 use deployer_core::plan::{Change, Plan};
 
@@ -34,7 +35,7 @@ pub fn dangers(
     let mut said: Vec<(&'static str, &'static str, String)> = Vec::new();
     for (cloud, why) in &scene.unread {
         let why = cut(&foreign::one_line(why), WHY);
-        said.push((RED, "NOT READ", format!("{cloud}: {why}")));
+        said.push((RED, "NOT PLANNED", format!("{cloud}: {why}")));
     }
     for thing in things {
         for cloud in thing.clouds() {
@@ -44,6 +45,7 @@ pub fn dangers(
     said.extend(of_stores_lost(plan, things));
     said.extend(last_copies(things));
     said.extend(public(things));
+    said.extend(things.iter().filter_map(|it| will_not_run(it)));
     for thing in things {
         said.extend(another_hand(thing));
         said.extend(failed_before(thing, scene));
@@ -198,6 +200,20 @@ fn another_hand(thing: &Thing<'_>) -> Option<(&'static str, &'static str, String
         count(fields.len(), "field")
     );
     (!fields.is_empty()).then_some((YELLOW, "ANOTHER HAND", words))
+}
+
+/// A migration failed, and waits for a person's word: an apply comes no further.
+fn will_not_run(thing: &Thing<'_>) -> Option<(&'static str, &'static str, String)> {
+    let clouds = thing.clouds().into_iter();
+    let waits = |cloud: &CloudName| thing.changed(*cloud).any(fields::is_refused);
+    let clouds: Vec<CloudName> = clouds.filter(waits).collect();
+    let words = format!(
+        "the migration of {} on {} failed, and {NOT_AGAIN}: put it right, then `deployer migrate --retry`",
+        thing.name,
+        label(&clouds)
+    );
+    let words = again::completed(&words).into_owned();
+    (!clouds.is_empty()).then_some((RED, "WILL NOT RUN", words))
 }
 
 /// The run before failed with this very content.

@@ -42,7 +42,7 @@ pub fn render(plan: &Plan, scene: &Scene, headers: &[(Target, String)], colour: 
         text.push_str(&format!("{}\n", foreign::words(reason)));
     }
     for (cloud, why) in &scene.unread {
-        text.push_str(&format!("NOT READ {cloud}: {}\n", foreign::words(why)));
+        text.push_str(&format!("NOT PLANNED {cloud}: {}\n", foreign::words(why)));
     }
     for (target, header) in headers {
         text.push_str(&format!("\n{}\n", paint(BOLD, header)));
@@ -117,6 +117,10 @@ fn node(change: &Change, reason: Option<&str>, paint: &impl Fn(&str, &str) -> St
         if !words.is_empty() {
             text.push_str(&format!("          {}\n", words.join(" - ")));
         }
+    }
+    for older in &change.replaces {
+        let older = foreign::one_line(&older.name);
+        text.push_str(&format!("          takes the place of {older}\n"));
     }
     if change.action == Action::Delete
         && let Some(leaves) = fields::leaves(&change.address)
@@ -241,6 +245,7 @@ mod tests {
                 effect,
                 settling: None,
                 needs: Vec::new(),
+                replaces: Vec::new(),
             };
             let reason = Some(change.reason.as_str());
             node(&change, reason, &|_, text: &str| text.to_owned())
@@ -248,6 +253,40 @@ mod tests {
         assert!(shown(Effect::Interrupts).contains("it differs - INTERRUPTS"));
         assert!(shown(Effect::LosesData).contains("it differs - LOSES DATA"));
         assert!(!shown(Effect::InPlace).contains(" - "));
+    }
+
+    #[test]
+    fn a_replacement_that_creates_first_is_one_node_with_what_differs() {
+        let target = Target {
+            cloud: CloudName::Aws,
+            account: "123456789012".into(),
+            region: "us-east-1".into(),
+            sandbox: true,
+        };
+        let kind = "app_runner.scaling";
+        let (mut old, mut new) = (Fields::new(), Fields::new());
+        old.set("max", 2);
+        new.set("max", 3);
+        let change = Change {
+            drift: Vec::new(),
+            address: Address::new(&target, kind, "idp-1a2b3c4d"),
+            sort: Sort::Resource,
+            action: Action::Replace,
+            reason: "made first; the old one goes when nothing uses it".into(),
+            changes: old.changes_to(&new),
+            effect: Effect::Replace,
+            settling: None,
+            needs: Vec::new(),
+            replaces: vec![Address::new(&target, kind, "idp-0f0e0d0c")],
+        };
+        let reason = Some(change.reason.as_str());
+        let shown = node(&change, reason, &|_, text: &str| text.to_owned());
+        insta::assert_snapshot!(shown, @r"
+          -/+ app_runner.scaling idp-1a2b3c4d
+                  made first; the old one goes when nothing uses it
+                  takes the place of idp-0f0e0d0c
+                  max: 2 -> 3
+        ");
     }
 
     #[test]
@@ -274,6 +313,7 @@ mod tests {
             effect: Effect::InPlace,
             settling: None,
             needs: Vec::new(),
+            replaces: Vec::new(),
         };
         let plan = Plan {
             app: "idp".into(),

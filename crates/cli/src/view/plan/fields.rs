@@ -2,9 +2,11 @@
 
 use deployer_core::address::{Address, CloudName};
 use deployer_core::fields::{FieldChange, FieldValue};
+use deployer_core::migration::NOT_AGAIN;
 use deployer_core::node::Action;
 use deployer_core::plan::Change;
 use deployer_core::redeploy;
+use deployer_manifest::catalogue;
 
 use crate::facts::{Fact, How};
 
@@ -15,32 +17,27 @@ pub fn word(address: &Address) -> &str {
 
 /// What a kind calls itself. `None` for one that this version does not know.
 fn noun(kind: &str) -> Option<&'static str> {
-    let aws = deployer_aws::permissions::NEEDS
-        .iter()
-        .map(|it| (it.kind, it.noun));
-    let gcp = deployer_gcp::permissions::NEEDS
-        .iter()
-        .map(|it| (it.kind, it.noun));
-    let found = aws.chain(gcp).find(|(known, _)| *known == kind);
-    found.map(|(_, noun)| noun)
+    // A name of one cloud's target may be in the other's DNS.
+    let mut clouds = CloudName::ALL.into_iter();
+    clouds.find_map(|cloud| (catalogue(cloud).kinds.noun)(kind))
+}
+
+/// Whether it is a migration that failed and that an apply does not run again.
+pub fn is_refused(change: &Change) -> bool {
+    change.action != Action::NoOp
+        && change.address.kind.ends_with(".migration")
+        && change.reason.contains(NOT_AGAIN)
 }
 
 /// What is left of a thing that is deleted, as a phrase. `None` where nothing is.
 pub fn leaves(address: &Address) -> Option<String> {
-    let kind = address.kind.as_str();
-    let leaves = match address.cloud {
-        CloudName::Aws => deployer_aws::leaves(kind),
-        CloudName::Gcp => deployer_gcp::leaves(kind),
-    };
-    leaves.map(|words| words.replace("NAME", &address.name))
+    let words = (catalogue(address.cloud).kinds.leaves)(&address.kind)?;
+    Some(words.replace("NAME", &address.name))
 }
 
 /// The same once it was deleted with this token, by the whole name of what is left.
 pub fn left(address: &Address, token: &str) -> Option<String> {
-    match address.cloud {
-        CloudName::Aws => deployer_aws::left(&address.kind, &address.name, token),
-        CloudName::Gcp => leaves(address),
-    }
+    (catalogue(address.cloud).kinds.left)(&address.kind, &address.name, token)
 }
 
 /// Of which part of the manifest a node is, by its kind.

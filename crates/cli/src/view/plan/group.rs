@@ -11,6 +11,7 @@ use crate::facts::{Fact, How, ImageName};
 use crate::scene::{Group, Kind, Scene, Side};
 
 use super::fields::{self, Family};
+use super::lines::cut;
 
 /// What of the plan is one thing.
 pub struct Thing<'a> {
@@ -83,6 +84,8 @@ impl<'a> Thing<'a> {
         let itself =
             |it: &&&Change| fields::is_service(&it.address) || fields::is_store(&it.address);
         let mains: Vec<&&Change> = all.iter().filter(itself).collect();
+        // What only goes before a service or a store makes neither.
+        let is_made = !mains.is_empty() || self.kind.is_none();
         let of = match mains.is_empty() {
             true => all.iter().collect::<Vec<_>>(),
             false => mains,
@@ -90,11 +93,13 @@ impl<'a> Thing<'a> {
         let is = |action: Action| !of.is_empty() && of.iter().all(|it| it.action == action);
         if all.is_empty() {
             Action::NoOp
-        } else if of.iter().any(|it| it.action == Action::Replace)
-            && self.kind != Some(Kind::Service)
+        } else if of.iter().any(|it| {
+            // What of a database is made first takes nothing from it.
+            it.action == Action::Replace && (self.kind.is_none() || !it.creates_first())
+        }) && self.kind != Some(Kind::Service)
         {
             Action::Replace
-        } else if is(Action::Create) && self.is_whole() {
+        } else if is(Action::Create) && is_made && self.is_whole() {
             Action::Create
         } else if is(Action::Delete) {
             Action::Delete
@@ -333,6 +338,7 @@ fn with_image(fact: Fact, tag: Option<&String>) -> Fact {
 }
 
 fn acts(changes: &[&Change], is_new: bool) -> Vec<String> {
+    const REASON: usize = 120;
     let with = |wanted: &dyn Fn(&Change) -> bool| {
         let mut words: Vec<String> = Vec::new();
         for change in changes.iter().filter(|it| wanted(it)) {
@@ -353,8 +359,13 @@ fn acts(changes: &[&Change], is_new: bool) -> Vec<String> {
     if changes.iter().any(|it| step(".image")(it)) {
         acts.push("push".to_owned());
     }
-    if changes.iter().any(|it| step(".migration")(it)) {
-        acts.push("migrate".to_owned());
+    if let Some(migration) = changes.iter().find(|it| step(".migration")(it)) {
+        // Once more is worth a reason.
+        acts.push(match migration.reason.starts_with("to be ") {
+            _ if fields::is_refused(migration) => "migration REFUSED".to_owned(),
+            true => format!("migrate, {}", cut(&migration.reason, REASON)),
+            false => "migrate".to_owned(),
+        });
     }
     let rolls_out = changes.iter().any(|it| fields::rolls_out(it));
     let beside = |it: &Change| {

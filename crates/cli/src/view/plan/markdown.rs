@@ -48,7 +48,7 @@ pub fn markdown(
         text.push_str(&format!("\n{rest}\n"));
     }
     for (cloud, why) in &scene.unread {
-        text.push_str(&format!("\n> **NOT READ** {cloud}: {}\n", cell(why)));
+        text.push_str(&format!("\n> **NOT PLANNED** {cloud}: {}\n", cell(why)));
     }
     let rows: Vec<&Thing<'_>> = things
         .iter()

@@ -109,9 +109,10 @@ fn summary(plan: &Plan, scene: &Scene, things: &[Thing<'_>], layout: Layout) -> 
         let room = layout.width.saturating_sub(before.len());
         // Never broken or cut: it is to be pasted.
         if let Some(address) = rest.strip_prefix(sum::ALLOWED) {
+            // What has no room goes on in the next line, as a shell reads it.
             let line = match rest.chars().count() <= room {
-                true => rest,
-                false => address,
+                true => rest.to_owned(),
+                false => format!("{} \\\n{before}  {address}", sum::ALLOWED.trim_end()),
             };
             text.push_str(&format!("{before}{line}\n"));
             continue;

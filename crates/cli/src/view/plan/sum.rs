@@ -31,15 +31,13 @@ pub fn sum(plan: &Plan, scene: &Scene, things: &[Thing<'_>]) -> Vec<String> {
     if !scene.unread.is_empty() {
         let clouds = on(scene.unread.keys().copied());
         let rest = match plan.is_empty() {
-            true => vec![format!(
-                "Nothing is known to be done; {clouds} could not be read."
-            )],
+            true => vec!["Nothing else is known to be done.".to_owned()],
             false => known(plan, scene, things, &held),
         };
         let mut lines = rest.into_iter();
         let first = lines.next().unwrap_or_default();
         let first = first.strip_prefix("Plan: ").unwrap_or(&first).to_owned();
-        let first = format!("Plan: INCOMPLETE without all of {clouds}. {first}");
+        let first = format!("Plan: INCOMPLETE: {clouds} could not be planned. {first}");
         return std::iter::once(first).chain(lines).collect();
     }
     if plan.is_empty() {
@@ -67,6 +65,7 @@ fn known(
     let mut parts: Vec<String> = Vec::new();
     parts.extend(made(things));
     parts.extend(rolled_out(things));
+    parts.extend(migrated(things));
     for (action, verb) in [
         (Action::Update, "changed"),
         (Action::Replace, "replaced"),
@@ -82,6 +81,10 @@ fn known(
     }
     if !held.is_empty() {
         first.push(format!("{} on hold.", count(held.len(), "service")));
+    }
+    let refused = plan.changes.iter().filter(|it| fields::is_refused(it));
+    if refused.count() > 0 {
+        first.push("STOPS at a migration that is not run again.".to_owned());
     }
     let data = data(plan, things);
     if !data.is_empty() {
@@ -197,6 +200,28 @@ fn rolled_out(things: &[Thing<'_>]) -> Option<String> {
     }
 }
 
+/// Whether a migration runs and nothing is rolled out.
+fn only_migrates(thing: &Thing<'_>) -> bool {
+    let clouds = thing.clouds();
+    let mut changes = clouds.iter().flat_map(|cloud| thing.changed(*cloud));
+    let runs = changes.any(|it| it.address.kind.ends_with(".migration"));
+    runs && thing.action() == Action::Update && !clouds.iter().any(|it| thing.doing(*it).rolls_out)
+}
+
+/// `shop is migrated on aws and gcp`
+fn migrated(things: &[Thing<'_>]) -> Option<String> {
+    let of: Vec<&Thing<'_>> = things.iter().filter(|it| only_migrates(it)).collect();
+    let names: Vec<&str> = of.iter().map(|it| it.name.as_str()).collect();
+    let clouds = on(of.iter().flat_map(|it| it.clouds()));
+    let what = match names.len() {
+        0 => return None,
+        1..=BY_NAME => list(&names),
+        many => count(many, "service"),
+    };
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    Some(format!("{what} {verb} migrated on {clouds}"))
+}
+
 /// What else happens to things: by name where they are few, else by number, each kind for itself.
 fn others(things: &[Thing<'_>], action: Action, verb: &str) -> Option<String> {
     let of = things.iter().filter(|it| it.action() == action);
@@ -204,6 +229,7 @@ fn others(things: &[Thing<'_>], action: Action, verb: &str) -> Option<String> {
         let mut clouds = it.clouds().into_iter();
         action != Action::Update || !clouds.any(|cloud| it.doing(cloud).rolls_out)
     });
+    let of = of.filter(|it| !only_migrates(it));
     let all: Vec<&Thing<'_>> = of.collect();
     let names: Vec<String> = all.iter().map(|it| it.name.clone()).collect();
     let what = match names.len() > BY_NAME {
@@ -258,6 +284,7 @@ fn data(plan: &Plan, things: &[Thing<'_>]) -> String {
         change.sort == Sort::Step
             && change.action != Action::NoOp
             && change.address.kind.ends_with(".migration")
+            && !fields::is_refused(change)
     });
     let data = match (touched.count(), migrates) {
         (0, false) => "no data is touched",

@@ -55,6 +55,7 @@ fn change(cloud: CloudName, kind: &str, name: &str, action: Action) -> Change {
         settling: None,
         drift: Vec::new(),
         needs: Vec::new(),
+        replaces: Vec::new(),
     }
 }
 
@@ -451,9 +452,8 @@ fn what_failed_before_is_said_and_compared_with_the_last_release() {
     shop · staging · SANDBOX
       aws  123456789012 us-east-1      gcp  sandbox-project us-central1
 
-    !  FAILED BEFORE  web on aws, gcp: this very content failed 2m ago (run 6): task
-                      stopped: `web` exited with 1; it printed last: "cannot read
-                      configuration"
+    !  FAILED BEFORE  web on aws, gcp: this very content failed 2m ago (run 6):
+                      "cannot read configuration"
 
     ~ web         CRASH  unset → 1
         aws, gcp  roll out                          r2 → r3

@@ -12,6 +12,8 @@ use crate::scene::Scene;
 use crate::view::foreign;
 use crate::view::plan::{self, Thing, cut};
 
+use super::doing;
+
 /// What turns while something is under way.
 const SPINNER: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠇", "⠏", "⠹"];
 /// The longest name in a column of its own, in characters.
@@ -70,7 +72,7 @@ impl Board {
                 let changed: Vec<&Change> = thing.changed(target.cloud).collect();
                 let needs = changed.iter().flat_map(|it| it.needs.iter().cloned());
                 let needs: BTreeSet<Address> = needs.collect();
-                let nodes = changed.iter().map(|it| it.address.clone());
+                let nodes = changed.iter().flat_map(|it| it.addresses().cloned());
                 let nodes: BTreeSet<Address> = nodes.collect();
                 if !nodes.is_empty() {
                     let alike = |it: &&Thing<'_>| it.name == thing.name;
@@ -142,7 +144,7 @@ impl Board {
 
     /// A node begins.
     pub fn start(&mut self, address: &Address, verb: &str, now: Instant) {
-        let news = format!("{verb} {}", plan::word(address));
+        let news = doing(address, verb);
         let row = self.row(address);
         row.began.get_or_insert(now);
         row.running.insert(address.clone(), (now, news));
@@ -384,6 +386,7 @@ mod tests {
             settling: None,
             drift: Vec::new(),
             needs: Vec::new(),
+            replaces: Vec::new(),
         };
         Plan {
             app: "shop".into(),

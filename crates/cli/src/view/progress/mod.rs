@@ -22,8 +22,8 @@ use plain::Plain;
 
 use crate::appearance::{self, Progress};
 use crate::scene::Scene;
-use crate::view;
-use crate::view::plan;
+use crate::view::failure::brief;
+use crate::view::{self, plan};
 
 /// Why a delete waits for the next run.
 const PUT_OFF: &str =
@@ -253,7 +253,7 @@ impl Reporter for Live {
             Event::Failed { address, error, .. } => {
                 let words = match error.kind() {
                     ErrorKind::TimedOut => "NOT READY IN TIME, no longer waited for".to_owned(),
-                    _ => format!("FAILED: {}", plan::cause(&error.chain()[0])),
+                    _ => format!("FAILED: {}", plan::cause(&brief(&error.chain()[0]))),
                 };
                 board.end(address, Ended::Badly(words), now);
             }

@@ -49,7 +49,8 @@ impl Plain {
         let mut names = BTreeMap::new();
         for thing in plan::things(plan, scene) {
             for change in thing.changes.values().flatten() {
-                names.insert(change.address.clone(), thing.name.clone());
+                let addresses = change.addresses();
+                names.extend(addresses.map(|it| (it.clone(), thing.name.clone())));
             }
         }
         let widest = names.values().map(|name| name.chars().count()).max();

@@ -18,9 +18,12 @@ fn a_target_that_was_not_read_leaves_the_plan_incomplete() {
     };
     let details = render(&plan, &scene, &[], Shown::Details, layout);
     for text in [story(&plan, &scene), markdown, details] {
-        assert!(text.contains("NOT READ"), "{text}");
+        assert!(text.contains("NOT PLANNED"), "{text}");
         assert!(text.contains(why), "{text}");
-        assert!(text.contains("INCOMPLETE without all of gcp"), "{text}");
+        assert!(
+            text.contains("INCOMPLETE: gcp could not be planned"),
+            "{text}"
+        );
         assert!(!text.contains("No changes"), "{text}");
     }
 }
