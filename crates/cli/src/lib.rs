@@ -381,10 +381,15 @@ fn print_warnings(global: &Global, loaded: &Loaded) {
 
 /// How wide errors of the manifest are: as COLUMNS says, else as the terminal is, else 80.
 fn width() -> usize {
+    // A terminal that does not say how wide it is.
+    const WIDEST: usize = 500;
     let said = std::env::var("COLUMNS").ok();
     let said = said.and_then(|columns| columns.parse().ok());
     let here = std::io::stderr().is_terminal();
-    said.unwrap_or_else(|| if here { view::error_width() } else { 80 })
+    said.unwrap_or_else(|| match here {
+        true => view::error_width().min(WIDEST),
+        false => 80,
+    })
 }
 
 fn colour() -> deployer_manifest::Colour {

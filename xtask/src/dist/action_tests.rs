@@ -93,11 +93,19 @@ fn what_a_command_ended_with_are_outputs_and_the_steps_own_end() {
     let lines =
         "{\"event\":\"started\"}\n{\"event\":\"result\",\"outcome\":\"put_back\",\"exit_code\":7}";
     job.program(lines, 7);
-    let given = |command, fail, chosen| [("COMMAND", command), ("FAIL", fail), ("CHOSEN", chosen)];
+    let given = |command, fail, chosen| {
+        let format = ("FORMAT", "json");
+        [
+            ("COMMAND", command),
+            ("FAIL", fail),
+            ("CHOSEN", chosen),
+            format,
+        ]
+    };
     let apply = "apply --yes  --set services.web.image=$HOME/*;true";
     let ended = job.step("run.sh", &given(apply, "true", "production"));
     assert_eq!(ended.status.code(), Some(7));
-    let words = "apply|--yes|--set|services.web.image=$HOME/*;true|--json|production";
+    let words = "--json|apply|--yes|--set|services.web.image=$HOME/*;true|production";
     assert_eq!(job.asked(), words);
     let outputs = job.outputs();
     assert_eq!(outputs["exit-code"], "7");
@@ -109,7 +117,7 @@ fn what_a_command_ended_with_are_outputs_and_the_steps_own_end() {
     let plan = given("plan --detailed-exitcode", "false", "");
     let ended = job.step("run.sh", &plan);
     assert_eq!(ended.status.code(), Some(0));
-    assert_eq!(job.asked(), "plan|--detailed-exitcode|--json|");
+    assert_eq!(job.asked(), "--json|plan|--detailed-exitcode|");
     let outputs = job.outputs();
     assert_eq!(outputs["exit-code"], "2");
     assert_eq!(outputs["changed"], "true");
@@ -120,4 +128,33 @@ fn what_a_command_ended_with_are_outputs_and_the_steps_own_end() {
     let ended = job.step("run.sh", &given("plan", "true", ""));
     assert_eq!(ended.status.code(), Some(64));
     assert_eq!(job.outputs()["changed"], "");
+}
+
+#[test]
+fn a_plan_in_markdown_is_a_file_for_a_comment() {
+    let job = Job::new();
+    let page = "### deployer: shop · staging: 1 to add";
+    let plan = |command, format| {
+        let given = [("COMMAND", command), ("FORMAT", format)];
+        job.step(
+            "run.sh",
+            &[&given[..], &[("FAIL", "false"), ("CHOSEN", "")]].concat(),
+        )
+    };
+    for (code, changed) in [(0, "false"), (2, "true"), (6, "false"), (1, "")] {
+        job.program(page, code);
+        let ended = plan("plan --detailed-exitcode", "markdown");
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        assert_eq!(job.asked(), "plan|--detailed-exitcode|--format|markdown|");
+        let outputs = job.outputs();
+        assert_eq!(outputs["exit-code"], code.to_string());
+        assert_eq!(outputs["changed"], changed);
+        assert_eq!(text(Path::new(&outputs["output"])), format!("{page}\n"));
+    }
+    // Without the option the code says nothing of it.
+    job.program(page, 0);
+    plan("plan", "markdown");
+    assert_eq!(job.outputs()["changed"], "");
+    let ended = plan("plan", "text");
+    assert_eq!(ended.status.code(), Some(64), "{ended:?}");
 }

@@ -17,8 +17,8 @@ pub enum SandboxCommand {
     /// Write a sample image: this program as a small web service, to try things with
     #[command(after_help = SAMPLE_HELP)]
     Sample(SandboxSampleArgs),
-    /// See it at work in half a minute: a service on both clouds, a new version, a broken one, and
-    /// back; in a folder and a sandbox of its own, which go at the end
+    /// See it at work in about half a minute: a service on both clouds, a new version, a broken
+    /// one, and back; in a folder and a sandbox of its own, which go at the end
     Try(SandboxTryArgs),
     /// Have calls go wrong from now on, as a file says, instead of what was said before
     #[command(after_help = FAULTS_HELP)]

@@ -65,7 +65,10 @@ pub async fn run(global: &Global, session: Session, args: &ReportArgs) -> Result
             outln!();
         }
         let of = (it.cloud, &it.header);
-        out!("{}", view::report::render(of, &it.failures, view::width()));
+        out!(
+            "{}",
+            view::report::render(of, &it.failures, view::whole_width())
+        );
     }
     Ok(session.failure())
 }

@@ -50,6 +50,9 @@ pub fn json_line(value: &serde_json::Value) {
 /// No terminal is taken to be narrower, in columns.
 const LEAST: usize = 40;
 
+/// How wide text is that nobody reads on a terminal: a line can be searched for whole.
+const WHOLE: usize = usize::MAX;
+
 /// How wide standard output is, in columns: the terminal's, at least 40; 80 where it is none.
 pub fn width() -> usize {
     const USUAL: usize = 80;
@@ -62,10 +65,18 @@ pub fn width() -> usize {
     }
 }
 
-/// How wide standard error is, in columns; where it is no terminal lines are left whole, for those
-/// who search them.
+/// How wide text on standard output is whose lines are whole but on a terminal, in columns: the
+/// terminal's, at least 40; without a bound where it is none.
+pub fn whole_width() -> usize {
+    match is_read_by_people() {
+        true => width(),
+        false => WHOLE,
+    }
+}
+
+/// How wide standard error is, in columns: the terminal's, at least 40; without a bound where it is
+/// none.
 pub fn error_width() -> usize {
-    const WHOLE: usize = 500;
     let terminal = console::Term::stderr();
     match std::io::stderr().is_terminal() && !crate::output::is_kept() {
         true => terminal

@@ -10,8 +10,8 @@ use deployer_gcp::permissions as gcp;
 use serde_json::{Map, Value, json};
 
 const HEAD: &str = "\
-<!-- Made by `cargo xtask docs` from what `deployer permissions` prints. Change crates/aws/src/permissions,
-crates/gcp/src/permissions and crates/cli/src/view/permissions.rs, not this page. -->
+<!-- Made by `cargo xtask docs` from what `deployer permissions` prints. Change the kind's own file (its `access`),
+crates/aws/src/permissions, crates/gcp/src/permissions or crates/cli/src/view/permissions.rs, not this page. -->
 
 # Permissions
 

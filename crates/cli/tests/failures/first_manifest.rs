@@ -1,8 +1,10 @@
 //! A first manifest names what the clouds say is there, and says what it could not ask.
 
 use deployer::Exit;
+use serde_json::Value;
 
 use crate::in_process::stage::{Ended, LOCATION, PROJECT, REGION, Stage, Wanted};
+use crate::typed::assert_fits;
 use crate::{APPLY, run, says};
 
 crate::tests! {
@@ -87,6 +89,11 @@ async fn denied(stage: &Stage) {
             &["next: fill in targets.aws.cluster", "; then: deployer plan"],
         );
         says(&said, &["deployer sandbox try"]);
+        let (said, _) = init(stage, &["--cloud", "aws", "--json"]).await;
+        let told: Value = serde_json::from_str(&said).expect("JSON");
+        assert_fits("init", &told);
+        assert_eq!(told["unlisted"][0]["what"], "ECS clusters");
+        assert!(!told["problems"][0].is_null(), "{told}");
     }
     stage.calls.deny("sts:GetCallerIdentity");
     let (said, text) = init(stage, &["--cloud", "aws"]).await;

@@ -158,6 +158,9 @@ async fn kept(stage: &Stage, cloud: &str, report: &Value) {
         &said,
         &["failed ", "next     deployer logs idp", "served   "],
     );
+    // In a pipe each line is whole, however long it is.
+    let is_whole = |line: &str| line.starts_with("failed ") && line.chars().count() > 100;
+    assert!(said.lines().any(is_whole), "{said}");
     let said = run(stage, &["report", "--json"], cloud, Exit::Success).await;
     let documents: Vec<Value> = serde_json::from_str(&said).expect("JSON");
     assert_eq!(documents.len(), 1, "{said}");

@@ -336,6 +336,7 @@ async fn documented(stage: &Stage) {
         ("environments", &["env", "list"]),
         ("lock", &["lock", "show"]),
         ("config", &["config", "show"]),
+        ("permissions", &["permissions"]),
     ] {
         let told = document(stage, words, "all", Exit::Success).await;
         assert_fits(name, &told);
@@ -351,11 +352,23 @@ async fn documented(stage: &Stage) {
         ("status", &["status"][..]),
         ("releases", &["releases"]),
         ("runs", &["runs"]),
-        ("runs", &["runs", "show", "2"]),
+        ("runs_show", &["runs", "show", "2"]),
+        ("verify", &["verify"]),
     ] {
         let (_, said) = stage.run(&[words, &["--json"]].concat(), "all").await;
         assert_fits(name, &serde_json::from_str(&said).expect("JSON"));
     }
+    let plan = format!("{}/staging.plan", stage.folder());
+    run(stage, &["plan", "--out", &plan], "all", Exit::Success).await;
+    let shown = document(stage, &["show", &plan], "all", Exit::Success).await;
+    assert_fits("show", &shown);
+    // The program prints what the sandbox answers, with the format.
+    let mut status = stage.sandbox.status();
+    status["format"] = 1.into();
+    assert_fits("sandbox_status", &status);
+    let faulty = ["plan", "--set", "services.idp.prot=1", "--json"];
+    let (_, said) = stage.run(&faulty, "all").await;
+    assert_fits("problems", &serde_json::from_str(&said).expect("JSON"));
     for event in &events {
         let name = event["event"].as_str().expect("an event");
         assert_fits(&format!("event_{name}"), event);
