@@ -40,7 +40,8 @@ impl Site for Project {
 pub(crate) mod prelude {
     pub(crate) use deployer_core::error::Result;
     pub(crate) use deployer_core::kind::{
-        At, Changed, Data, Description, Field, Kind, Seen, Site, TagChanges, There, Tier, Wish,
+        At, Changed, Data, Description, Field, Kind, Marks, Released, Seen, Site, TagChanges,
+        Tagged, There, Tier, Wish,
     };
     pub(crate) use deployer_core::node::{Kept, Reading, Token};
     pub(crate) use deployer_core::permissions::Feature;

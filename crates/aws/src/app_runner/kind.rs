@@ -18,6 +18,7 @@ impl Kind for Service {
     const KIND: &'static str = "app_runner.service";
     const NOUN: &'static str = "App Runner service";
     const TIER: Tier = Tier::Service;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         // `NAME/ID`.
         arn: Some(Arn::named("apprunner", "service", first_part)),
@@ -60,6 +61,7 @@ impl Kind for Service {
             ],
         },
     };
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
     /// A service is deleted in whatever state but in the middle of an operation.
     const IN_USE: Passing = Passing {
@@ -92,14 +94,6 @@ impl Kind for Service {
         delete(at, &there.id).await
     }
 
-    async fn mark(
-        at: &At<Clients>,
-        there: &There<SdkService>,
-        by: TagChanges,
-    ) -> Result<(), Refusal> {
-        TagApi::AppRunner.write(at, &there.id, by).await
-    }
-
     /// App Runner deletes the image's copy and the configuration, among others ("What does App
     /// Runner delete?", Developer Guide). That it keeps the log groups that it made follows from
     /// their absence in that list: ours.
@@ -108,6 +102,16 @@ impl Kind for Service {
         vec![format!(
             "its logs stay: App Runner made the log groups `{groups}` and deletes none"
         )]
+    }
+}
+
+impl Tagged for Service {
+    async fn mark(
+        at: &At<Clients>,
+        there: &There<SdkService>,
+        by: TagChanges,
+    ) -> Result<(), Refusal> {
+        TagApi::AppRunner.write(at, &there.id, by).await
     }
 }
 

@@ -41,6 +41,7 @@ impl Kind for VpcConnector {
     const KIND: &'static str = "app_runner.vpc_connector";
     const NOUN: &'static str = "VPC connector";
     const TIER: Tier = Tier::Ground;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         // `NAME/REVISION/ID`.
         arn: Some(Arn::named("apprunner", "vpcconnector", first_part)),
@@ -67,6 +68,7 @@ impl Kind for VpcConnector {
             ],
         },
     };
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
     const IN_USE: Passing = STILL_USED;
 
@@ -96,7 +98,9 @@ impl Kind for VpcConnector {
         call.vpc_connector_arn(&there.id).send().await?;
         Ok(())
     }
+}
 
+impl Tagged for VpcConnector {
     async fn mark(at: &At<Clients>, there: &There<Self>, by: TagChanges) -> Result<(), Refusal> {
         TagApi::AppRunner.write(at, &there.id, by).await
     }

@@ -48,6 +48,8 @@ pub struct Listing<F> {
     pub leaves: Option<&'static str>,
     /// What deleting one loses.
     pub data: Data,
+    /// Why it bears no mark of ours. `None` where it bears one.
+    pub markless: Option<&'static str>,
     /// What its cloud says of it.
     pub facts: F,
 }
@@ -61,6 +63,7 @@ impl<F> Listing<F> {
             tier: Some(K::TIER),
             leaves: K::LEAVES,
             data: K::DATA,
+            markless: K::MARKS.why_none(),
             facts: K::FACTS,
         }
     }

@@ -194,6 +194,7 @@ impl Kind for Instance {
     };
     /// Sessions and queues are in it, and nowhere else.
     const DATA: Data = Data::Guarded;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe((instance, names): &CacheIs, to: &mut Description) {
@@ -216,7 +217,9 @@ impl Kind for Instance {
     ) -> Result<(), Refusal> {
         Ok(Calls::new(at.site(), at.name()).delete().await?)
     }
+}
 
+impl Tagged for Instance {
     async fn mark(at: &At<Project>, there: &There<CacheIs>, by: TagChanges) -> Result<(), Refusal> {
         let calls = Calls::new(at.site(), at.name());
         let instance = model::Instance::new()

@@ -245,6 +245,7 @@ impl Kind for Instance {
         on: On::Project,
     };
     const DATA: Data = Data::Guarded;
+    const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe((instance, names): &Self::Is, to: &mut Description) {
@@ -275,7 +276,9 @@ impl Kind for Instance {
     ) -> Result<(), Refusal> {
         Ok(Calls::new(at.site(), at.name()).delete(&Nobody).await?)
     }
+}
 
+impl Released for Instance {
     async fn release(at: &At<Project>, there: &There<Self::Is>) -> Result<(), Refusal> {
         let calls = Calls::new(at.site(), at.name());
         let unmark = Rewrite {

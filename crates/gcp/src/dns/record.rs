@@ -178,6 +178,7 @@ impl Kind for Record {
     const KIND: &'static str = "dns.record";
     const NOUN: &'static str = "record";
     const TIER: Tier = Tier::Edge;
+    const DATA: Data = Data::None;
     const FACTS: Access = Access {
         feature: Feature::Dns,
         read: &[
@@ -195,6 +196,7 @@ impl Kind for Record {
         roles: &["roles/dns.admin"],
         on: On::Project,
     };
+    const MARKS: Marks<Self> = Marks::None("Cloud DNS labels zones, and no record in them");
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(is: &Actual, to: &mut Description) {
@@ -226,11 +228,6 @@ impl Kind for Record {
         _token: &Token,
     ) -> Result<(), Refusal> {
         Ok(remove(&calls(at)?, &there.is).await?)
-    }
-
-    /// It carries no mark: there is nothing to take off.
-    async fn release(_at: &At<Project>, _there: &There<Actual>) -> Result<(), Refusal> {
-        Ok(())
     }
 }
 

@@ -44,6 +44,7 @@ impl Kind for Repository {
         on: On::Project,
     };
     const DATA: Data = Data::Guarded;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
     const TAKEN: &'static [&'static str] = &[ALREADY_EXISTS];
 
@@ -73,7 +74,9 @@ impl Kind for Repository {
         let call = repositories.delete_repository();
         settle(at, call.set_name(path(at)).send().await?, "delete").await
     }
+}
 
+impl Tagged for Repository {
     async fn mark(at: &At<Project>, there: &There<Format>, by: TagChanges) -> Result<(), Refusal> {
         let repository = model::Repository::new()
             .set_name(path(at))

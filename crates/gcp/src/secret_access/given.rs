@@ -18,8 +18,8 @@ use crate::error::{self, Found};
 use crate::paths::short;
 use crate::permissions::Access as Permissions;
 use crate::site::prelude::{
-    At, Data, Description, Feature, Kind, NOT_FOUND, On, Project, Reading, Refusal, Result, There,
-    Tier, Token, tags,
+    At, Data, Description, Feature, Kind, Marks, NOT_FOUND, On, Project, Reading, Refusal,
+    Released, Result, There, Tier, Token, tags,
 };
 
 impl Kind for Access {
@@ -36,6 +36,7 @@ impl Kind for Access {
         on: On::Project,
     };
     const DATA: Data = Data::None;
+    const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(is: &Fields, to: &mut Description) {
@@ -61,7 +62,9 @@ impl Kind for Access {
     ) -> Result<(), Refusal> {
         Ok(Given::new(at).take_away().await?)
     }
+}
 
+impl Released for Access {
     /// What we alone bound to a secret that stays is taken away from it.
     async fn release(at: &At<Project>, _there: &There<Fields>) -> Result<(), Refusal> {
         Ok(Given::new(at).take_away().await?)

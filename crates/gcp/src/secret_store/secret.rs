@@ -253,6 +253,7 @@ impl Kind for Secret {
         on: On::Project,
     };
     const DATA: Data = Data::AsNoted;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(_is: &Actual, _to: &mut Description) {}
@@ -279,7 +280,9 @@ impl Kind for Secret {
     ) -> Result<(), Refusal> {
         Ok(delete(&Store::new(at.site(), at.name()), &there.is).await?)
     }
+}
 
+impl Tagged for Secret {
     async fn mark(at: &At<Project>, there: &There<Actual>, by: TagChanges) -> Result<(), Refusal> {
         let labels = by.applied_to(&there.tags).into_iter().collect();
         label(&Store::new(at.site(), at.name()), &there.is, labels).await?;

@@ -375,6 +375,7 @@ impl Kind for RunJob {
     const KIND: &'static str = "run.job";
     const NOUN: &'static str = "job";
     const TIER: Tier = Tier::Definition;
+    const DATA: Data = Data::None;
     const FACTS: Access = Access {
         feature: Feature::Migrations,
         read: &["run.jobs.get", "run.jobs.list", "run.operations.get"],
@@ -382,6 +383,7 @@ impl Kind for RunJob {
         roles: &["roles/run.developer"],
         on: On::Project,
     };
+    const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(_is: &Job, _to: &mut Description) {}
@@ -398,7 +400,9 @@ impl Kind for RunJob {
     async fn remove(at: &At<Project>, _there: &There<Job>, _token: &Token) -> Result<(), Refusal> {
         Ok(Calls::new(at.site(), at.name()).delete().await?)
     }
+}
 
+impl Released for RunJob {
     /// Its executions' labels go with it.
     async fn release(at: &At<Project>, there: &There<Job>) -> Result<(), Refusal> {
         let calls = Calls::new(at.site(), at.name());

@@ -147,6 +147,7 @@ impl Kind for RunService {
     const KIND: &'static str = "run.service";
     const NOUN: &'static str = "service";
     const TIER: Tier = Tier::Service;
+    const DATA: Data = Data::None;
     const FACTS: Access = Access {
         feature: Feature::Always,
         read: &[
@@ -164,6 +165,7 @@ impl Kind for RunService {
         roles: &["roles/run.developer"],
         on: On::Project,
     };
+    const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(is: &model::Service, to: &mut Description) {
@@ -186,7 +188,9 @@ impl Kind for RunService {
     ) -> Result<(), Refusal> {
         Ok(Calls::new(at.site(), at.name()).delete().await?)
     }
+}
 
+impl Released for RunService {
     /// The mark of its revisions stays: another template would be another revision.
     async fn release(at: &At<Project>, _there: &There<model::Service>) -> Result<(), Refusal> {
         let calls = Calls::new(at.site(), at.name());
