@@ -52,7 +52,7 @@ use deployer_core::capability::{
     Zones,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::kind::Tier;
+use deployer_core::kind::{Listing, Tier};
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::EnvironmentSpec;
@@ -169,10 +169,15 @@ impl Cloud for Aws {
     }
 }
 
+/// What the tables say of each kind, Route 53's among them.
+fn all() -> impl Iterator<Item = &'static Listing<site::Facts>> {
+    kinds::ALL.iter().chain(dns::kinds::ALL)
+}
+
 /// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.
 /// `None` where nothing is.
 pub fn leaves(kind: &str) -> Option<&'static str> {
-    kinds::ALL.iter().find(|it| it.kind == kind)?.leaves
+    all().find(|it| it.kind == kind)?.leaves
 }
 
 /// The same once it was deleted with this token: with the whole name of what is left.
@@ -184,17 +189,18 @@ pub fn left(kind: &str, name: &str, token: &str) -> Option<String> {
 /// Whether deleting a thing of this kind must be allowed by name, by what the inventory noted of
 /// its data.
 pub fn holds_data(kind: &str, noted: Option<bool>) -> bool {
-    let mut known = kinds::ALL.iter().filter(|it| it.kind == kind);
+    let mut known = all().filter(|it| it.kind == kind);
     known.any(|it| it.data.is_guarded_as_noted(noted))
 }
 
 /// The name of every kind that is made and removed by itself, as addresses have it.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
-    kinds::ALL.iter().map(|it| it.kind)
+    all().map(|it| it.kind)
 }
 
-/// How the deletes of a kind stand to others': those of an earlier tier come first. Names come
-/// before everything.
+/// How the deletes of a kind stand to others': those of an earlier tier come first. Where a
+/// step would stand does not matter: there is nothing to delete.
 fn tier(kind: &str) -> Tier {
-    kinds::tier(kind).unwrap_or(Tier::Edge)
+    let known = kinds::tier(kind).or_else(|| dns::kinds::tier(kind));
+    known.unwrap_or(Tier::Edge)
 }

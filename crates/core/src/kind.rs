@@ -7,6 +7,8 @@
 //! that the manifest wants, [`Leftover`] one that only the inventory knows.
 
 mod description;
+#[cfg(doctest)]
+mod forgotten;
 mod leftover;
 mod letting_go;
 mod managed;
@@ -20,7 +22,7 @@ pub use letting_go::Marks;
 pub use managed::Managed;
 pub use marks::{Marking, Ownership, TagChanges, Tags, describe as describe_tags, is_tag};
 pub use reading::{owned, read_or_sort, seen, still_there, until_seen, until_taken};
-pub use table::{Done, Listed, Listing, Tier};
+pub use table::{Done, Listing, Tier};
 
 use std::future::Future;
 use std::ops::Deref;
@@ -31,7 +33,7 @@ use crate::address::{Address, Target};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fields::{FieldChange, Fields};
-use crate::graph::{Graph, Inputs, Output};
+use crate::graph::{Graph, Inputs, Listed, Output};
 use crate::node::{Effect, Kept, Reading, Token};
 use crate::ours::{Owner, Past, Stranger};
 use crate::spec::EnvironmentSpec;

@@ -67,7 +67,7 @@ pub(super) enum Where {
 }
 
 /// The one-off tasks of one service.
-pub(super) struct Tasks {
+pub(crate) struct Tasks {
     pub(super) clients: Arc<Clients>,
     pub(super) cluster: Value<ClusterName>,
     pub(super) names: Names,

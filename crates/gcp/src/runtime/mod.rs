@@ -7,7 +7,7 @@ pub(crate) mod container;
 pub(crate) mod creation;
 pub(crate) mod invoker;
 pub(crate) mod job;
-mod jobs;
+pub(crate) mod jobs;
 pub(crate) mod migration;
 pub(crate) mod one_off;
 pub(crate) mod operate;
