@@ -1,15 +1,15 @@
 //! The kinds of this cloud. What is not listed here cannot be declared.
 
 use crate::database::{instance, user, within};
-use crate::permissions;
 use crate::project::Project;
 use crate::registry::{Copy, IMAGE, Repository};
 use crate::runtime::jobs::Executions;
 use crate::runtime::{invoker, job, migration, service};
+use crate::site::Facts;
 use crate::{cache, dns, secret_access, secret_store};
 
 deployer_core::kinds! {
-    site: Project, facts: permissions::Access;
+    site: Project, facts: Facts;
     kinds:
         Repository,
         service::RunService,

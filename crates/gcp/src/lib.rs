@@ -37,6 +37,7 @@ mod secret_store;
 mod site;
 pub mod spec;
 mod survey;
+mod switching;
 
 pub use credentials::Bearer;
 

@@ -179,22 +179,26 @@ impl Kind for Record {
     const NOUN: &'static str = "record";
     const TIER: Tier = Tier::Edge;
     const DATA: Data = Data::None;
-    const FACTS: Access = Access {
-        feature: Feature::Dns,
-        read: &[
-            "dns.managedZones.get",
-            "dns.managedZones.list",
-            "dns.resourceRecordSets.list",
-        ],
-        change: &[
-            "dns.changes.create",
-            "dns.changes.get",
-            "dns.resourceRecordSets.create",
-            "dns.resourceRecordSets.delete",
-            "dns.resourceRecordSets.update",
-        ],
-        roles: &["roles/dns.admin"],
-        on: On::Project,
+    const FACTS: Facts = Facts {
+        api: "dns.googleapis.com",
+        unnamed: Unnamed::With("nothing: it is told, and stays"),
+        access: Access {
+            feature: Feature::Dns,
+            read: &[
+                "dns.managedZones.get",
+                "dns.managedZones.list",
+                "dns.resourceRecordSets.list",
+            ],
+            change: &[
+                "dns.changes.create",
+                "dns.changes.get",
+                "dns.resourceRecordSets.create",
+                "dns.resourceRecordSets.delete",
+                "dns.resourceRecordSets.update",
+            ],
+            roles: &["roles/dns.admin"],
+            on: On::Project,
+        },
     };
     const MARKS: Marks<Self> = Marks::None("Cloud DNS labels zones, and no record in them");
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];

@@ -378,12 +378,16 @@ impl Kind for Invoker {
     const NOUN: &'static str = "callers of service";
     const TIER: Tier = Tier::Edge;
     const DATA: Data = Data::None;
-    const FACTS: Access = Access {
-        feature: Feature::Always,
-        read: &["run.services.getIamPolicy"],
-        change: &["run.services.setIamPolicy"],
-        roles: &["roles/run.admin"],
-        on: On::Project,
+    const FACTS: Facts = Facts {
+        api: "run.googleapis.com",
+        unnamed: Unnamed::With(service::KIND),
+        access: Access {
+            feature: Feature::Always,
+            read: &["run.services.getIamPolicy"],
+            change: &["run.services.setIamPolicy"],
+            roles: &["roles/run.admin"],
+            on: On::Project,
+        },
     };
     const MARKS: Marks<Self> =
         Marks::None("everyone could call it before us: nothing of it is ours");
