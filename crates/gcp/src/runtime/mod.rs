@@ -5,6 +5,7 @@
 pub(crate) mod conditions;
 pub(crate) mod container;
 pub(crate) mod creation;
+mod instead;
 pub(crate) mod invoker;
 pub(crate) mod job;
 pub(crate) mod jobs;
