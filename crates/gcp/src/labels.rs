@@ -25,7 +25,7 @@ pub(crate) struct Labelled {
 /// Reads a list to its end: names and labels, and what ended it before.
 macro_rules! read {
     ($list:expr) => {{
-        use google_cloud_gax::paginator::{ItemPaginator, Paginator};
+        use google_cloud_gax::paginator::ItemPaginator;
         let mut items = $list.by_item();
         let mut read = $crate::labels::Labelled::default();
         loop {

@@ -208,7 +208,7 @@ async fn last_log(clients: &Clients, names: &Names, task: &str) -> Vec<LogLine> 
         .filter_map(|event| {
             Some(LogLine {
                 at: Timestamp::from_millisecond(event.timestamp()?).ok()?,
-                source: task_id(task).to_owned(),
+                source: tasks::task_id(task).to_owned(),
                 text: event.message()?.trim_end().to_owned(),
                 id: String::new(),
             })

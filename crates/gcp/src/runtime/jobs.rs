@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
-use deployer_core::jobs::{Execution, Jobs, Nth, Started, State, Trail};
+use deployer_core::jobs::{Execution, Jobs, Nth, Started, Trail};
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model;
 use google_cloud_run_v2::model::{Job, Task};

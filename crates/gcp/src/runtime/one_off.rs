@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::LogLine;
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::{Error, Result};
 use deployer_core::node::Watch;
 use deployer_core::one_off::{Exited, OneOffs, Order};
 use deployer_core::ours::Past;
