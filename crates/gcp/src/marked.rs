@@ -31,7 +31,10 @@ pub(crate) async fn find(project: &Project, owner: &Owner) -> Marked {
             let read = list(project, label).await;
             sorted(project, label, (it.kind, what), read)
         }),
-        Unnamed::With(_) => None,
+        Unnamed::With(what) => {
+            tracing::trace!(kind = it.kind, with = what, "no list tells of it");
+            None
+        }
     });
     let mut marked = Marked::default();
     for part in futures::future::join_all(lists).await {
