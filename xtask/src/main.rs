@@ -2,6 +2,8 @@
 
 mod bench;
 mod ci;
+#[cfg(test)]
+mod circles;
 mod demo;
 mod deny;
 mod dist;

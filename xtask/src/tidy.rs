@@ -251,7 +251,7 @@ const ONLY: &[(&str, &str, &str)] = &[
     ("aws", "tagging.rs", "labels are part of each thing"),
     ("aws", "tags.rs", "labels.rs"),
     ("gcp", "apis.rs", "AWS's are always on"),
-    ("gcp", "apis/switching.rs", "AWS's are always on"),
+    ("gcp", "switching.rs", "AWS's are always on"),
     ("gcp", "caller.rs", "STS is one call"),
     (
         "gcp",
@@ -280,6 +280,11 @@ const ONLY: &[(&str, &str, &str)] = &[
     ("gcp", "runtime/conditions.rs", "Cloud Run has conditions"),
     ("gcp", "runtime/container.rs", "service and job share it"),
     ("gcp", "runtime/creation.rs", "names that linger"),
+    (
+        "gcp",
+        "runtime/instead.rs",
+        "a task of ECS takes another command as it is",
+    ),
     ("gcp", "runtime/invoker.rs", "ECS lets everyone in"),
     ("gcp", "runtime/patience.rs", "grants that get about"),
     ("gcp", "runtime/probes.rs", "ECS has one health check"),
@@ -343,7 +348,7 @@ const READERS: &[(&str, &str, &str)] = &[
     ("aws", "client.rs", "looks for services in the cluster"),
     ("aws", "ground.rs", "makes the ground"),
     ("aws", "runtime/one_off.rs", "says what the manifest lacks"),
-    ("gcp", "apis/switching.rs", "asks which APIs are needed"),
+    ("gcp", "switching.rs", "asks which APIs are needed"),
     ("gcp", "ground.rs", "makes the ground"),
 ];
 

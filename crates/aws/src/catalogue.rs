@@ -6,6 +6,7 @@ use deployer_core::catalogue::{
     Runtime, SecretNames, Standby,
 };
 
+use crate::tables::all;
 use crate::{app_runner, database, kinds, names, permissions, sizes};
 
 /// AWS's facts.
@@ -112,12 +113,12 @@ fn noun(kind: &str) -> Option<&'static str> {
 }
 
 fn holds_data(kind: &str, noted: Option<bool>) -> bool {
-    let mut known = kinds::ALL.iter().filter(|it| it.kind == kind);
+    let mut known = all().filter(|it| it.kind == kind);
     known.any(|it| it.data.is_guarded_as_noted(noted))
 }
 
 fn leaves(kind: &str) -> Option<&'static str> {
-    kinds::ALL.iter().find(|it| it.kind == kind)?.leaves
+    all().find(|it| it.kind == kind)?.leaves
 }
 
 fn left(kind: &str, name: &str, token: &str) -> Option<String> {

@@ -10,9 +10,17 @@ use deployer_core::reach::Unreached;
 use deployer_core::redaction::Redaction;
 use secrecy::SecretString;
 
-use crate::app_runner::hints;
 use crate::gate::ANSWERED_BY;
 use crate::rates;
+
+/// What helps where an account never used App Runner.
+const CLOSED: &str = "App Runner takes no new customers since 2026-04-30: run it on ECS \
+                                 (`runtime = \"ecs\"` in `[targets.aws]`, with `cluster`, `subnets` and `execution_role`)";
+
+/// What AWS answers to an account that has not subscribed to a service ("Common Error Types" of its
+/// query APIs: `OptInRequired`, "The AWS access key ID needs a subscription for the service"; its
+/// JSON APIs call the same `SubscriptionRequiredException`).
+const UNSUBSCRIBED: [&str; 2] = ["SubscriptionRequiredException", "OptInRequired"];
 
 /// What AWS answered, in its own words; the source of every error of this crate.
 #[derive(Debug)]
@@ -102,10 +110,10 @@ impl Refusal {
             .raw_response()
             .and_then(|response| response.headers().get(ANSWERED_BY))
             == Some(rates::APP_RUNNER.prefix);
-        let is_closed = |code: &str| hints::is_closed(code, words(error));
+        let is_closed = |code: &str| is_closed(code, words(error));
         let closed = of_app_runner && code(error).is_some_and(is_closed);
         Self {
-            hint: closed.then_some(hints::CLOSED),
+            hint: closed.then_some(CLOSED),
             ours: Error::found_in(error),
             // No permission lets a closed account in: it is no affair of who may what.
             kind: if closed { ErrorKind::Rejected } else { kind },
@@ -370,6 +378,21 @@ pub(crate) fn incomplete(error: BuildError) -> Error {
     Error::internal("a request to AWS lacks a required member").because(error)
 }
 
+/// Whether App Runner refused a call, whichever it was, because the account is none of its
+/// customers: "AWS App Runner is no longer open to new customers" ("AWS App Runner availability
+/// change", AWS App Runner Developer Guide). The guide does not say how the API says it: any code
+/// or words of that are taken for it.
+fn is_closed(code: &str, words: &str) -> bool {
+    const WORDS: [&str; 4] = [
+        "new customers",
+        "not subscribed",
+        "subscription",
+        "not available to",
+    ];
+    let words = words.to_lowercase();
+    UNSUBSCRIBED.contains(&code) || WORDS.iter().any(|it| words.contains(it))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -423,5 +446,20 @@ mod tests {
             .because(Error::new(ErrorKind::Rejected, "bad value hunter2"));
         let shown = without(error, &"hunter2".into());
         assert!(!format!("{shown:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_closed_account_is_known_by_its_codes_and_by_any_words_of_that() {
+        for code in UNSUBSCRIBED {
+            assert!(is_closed(code, ""), "{code}");
+        }
+        let says = |words: &str| is_closed("AccessDeniedException", words);
+        assert!(says("AWS App Runner is no longer open to new customers."));
+        assert!(says(
+            "The AWS Access Key Id needs a subscription for the service"
+        ));
+        assert!(!says(
+            "User: x is not authorized to perform: apprunner:CreateService"
+        ));
     }
 }

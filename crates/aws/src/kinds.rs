@@ -1,4 +1,5 @@
-//! The kinds of this cloud. What is not listed here cannot be declared.
+//! The kinds of this cloud, beside those of Route 53 (`dns`). What is listed in neither cannot be
+//! declared.
 
 use crate::app_runner;
 use crate::app_runner::custom_domain::CustomDomain;
@@ -9,14 +10,15 @@ use crate::client::Clients;
 use crate::database::instance::Instance;
 use crate::database::parameter_group::ParameterGroup;
 use crate::database::subnet_group as database;
-use crate::registry::{IMAGE, Repository};
+use crate::registry::{IMAGE, ImageCopy, Repository};
 use crate::runtime::cluster::Cluster;
+use crate::runtime::jobs::Tasks;
 use crate::runtime::log_group::LogGroup;
 use crate::runtime::migration::MIGRATION;
 use crate::runtime::scaling::Scaling;
 use crate::runtime::service::Service;
 use crate::runtime::task_definition::TaskDefinition;
-use crate::secret_store::{MEMBER, Secret};
+use crate::secret_store::{MEMBER, Secret, Taken};
 use crate::site::Facts;
 
 deployer_core::kinds! {
@@ -40,7 +42,7 @@ deployer_core::kinds! {
         Cluster,
     ;
     // Steps, and what of somebody else's is only read.
-    gone: IMAGE, MIGRATION, MEMBER,;
+    gone: ImageCopy = IMAGE, Tasks = MIGRATION, Taken = MEMBER,;
 }
 
 #[cfg(test)]

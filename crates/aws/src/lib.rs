@@ -32,6 +32,7 @@ mod site;
 mod sizes;
 pub mod spec;
 mod survey;
+mod tables;
 mod tagging;
 mod tags;
 
@@ -174,11 +175,12 @@ impl Cloud for Aws {
 
 /// The name of every kind that is made and removed by itself, as addresses have it.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
-    kinds::ALL.iter().map(|it| it.kind)
+    tables::all().map(|it| it.kind)
 }
 
-/// How the deletes of a kind stand to others': those of an earlier tier come first. Names come
-/// before everything.
+/// How the deletes of a kind stand to others': those of an earlier tier come first. Where a
+/// step would stand does not matter: there is nothing to delete.
 fn tier(kind: &str) -> Tier {
-    kinds::tier(kind).unwrap_or(Tier::Edge)
+    let known = kinds::tier(kind).or_else(|| dns::kinds::tier(kind));
+    known.unwrap_or(Tier::Edge)
 }

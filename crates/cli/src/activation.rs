@@ -10,7 +10,7 @@ use deployer_core::capability::{Activation, Cloud, RecordedRelease, Revision, Se
 use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::Fields;
-use deployer_core::graph::Graph;
+use deployer_core::graph::{Graph, Listed};
 use deployer_core::history::{History, same_revision};
 use deployer_core::ledger::{Hold, Release};
 use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
@@ -352,6 +352,9 @@ struct Activate {
 }
 
 type Serves = Arc<Mutex<Option<Revision>>>;
+
+/// It stands in no inventory: the release that it makes serve is recorded.
+impl Listed for Activate {}
 
 #[async_trait]
 impl Step for Activate {

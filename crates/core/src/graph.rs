@@ -147,6 +147,16 @@ impl Inputs {
     }
 }
 
+/// What a cloud's table lists: a kind, the node of one, what goes with something else, or a step.
+///
+/// `kinds!` alone implements it, beside the steps of this crate and of the program, which leave
+/// nothing: whatever an inventory may name is in a table.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is in no table",
+    note = "add it to `kinds!` in `kinds.rs` of its cloud: what is not listed could never be removed"
+)]
+pub trait Listed {}
+
 /// One declared node with what it needs.
 pub struct Entry {
     /// The node.
@@ -206,8 +216,11 @@ impl Graph {
         self.ours.past(address)
     }
 
-    /// Declares a resource; `build` takes its inputs.
-    pub fn resource<R: Resource>(&mut self, build: impl FnOnce(&mut Inputs) -> R) -> NodeId {
+    /// Declares a resource; `build` takes its inputs. What is in no table does not compile.
+    pub fn resource<R: Resource + Listed>(
+        &mut self,
+        build: impl FnOnce(&mut Inputs) -> R,
+    ) -> NodeId {
         let mut inputs = Inputs::default();
         let resource = build(&mut inputs);
         self.with_inputs(&inputs, resource)
@@ -219,8 +232,8 @@ impl Graph {
         self.push(Arc::new(ResourceNode::knowing(resource, past)), inputs)
     }
 
-    /// Declares a step; `build` takes its inputs.
-    pub fn step<S: Step>(&mut self, build: impl FnOnce(&mut Inputs) -> S) -> NodeId {
+    /// Declares a step; `build` takes its inputs. What is in no table does not compile.
+    pub fn step<S: Step + Listed>(&mut self, build: impl FnOnce(&mut Inputs) -> S) -> NodeId {
         let mut inputs = Inputs::default();
         let step = build(&mut inputs);
         self.push(Arc::new(StepNode::new(step)), &inputs)

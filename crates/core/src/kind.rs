@@ -7,8 +7,11 @@
 //! that the manifest wants, [`Leftover`] one that only the inventory knows.
 
 mod description;
+#[cfg(doctest)]
+mod forgotten;
 mod generation;
 mod leftover;
+mod letting_go;
 mod managed;
 mod marks;
 mod reading;
@@ -17,10 +20,11 @@ mod table;
 pub use description::{Changed, Description, Field, numbers};
 pub use generation::{Generations, Naming, Order, Parts, named};
 pub use leftover::Leftover;
+pub use letting_go::Marks;
 pub use managed::Managed;
 pub use marks::{Marking, Ownership, TagChanges, Tags, describe as describe_tags, is_tag};
 pub use reading::{owned, read_or_sort, seen, still_there, until_seen, until_taken};
-pub use table::{Done, Listed, Listing, Tier};
+pub use table::{Done, Listing, Tier};
 
 use std::future::Future;
 use std::ops::Deref;
@@ -31,7 +35,7 @@ use crate::address::{Address, Target};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fields::{FieldChange, Fields};
-use crate::graph::{Graph, Inputs, Output};
+use crate::graph::{Graph, Inputs, Listed, Output};
 use crate::node::{Effect, Kept, Reading, Token};
 use crate::ours::{Owner, Past, Stranger};
 use crate::spec::EnvironmentSpec;
@@ -84,8 +88,8 @@ pub type Answer<K, T> = std::result::Result<T, <<K as Kind>::Site as Site>::Refu
 
 /// One sort of thing in one cloud, as its address alone tells: it can be read, removed and let go.
 ///
-/// Guarantees asked of implementations: `find` writes nothing; `remove` and `mark` repeated after a
-/// lost reply change nothing more.
+/// Guarantees asked of implementations: `find` writes nothing; `remove` repeated after a lost reply
+/// changes nothing more.
 pub trait Kind: Send + Sync + Sized + 'static {
     /// What it is reached through.
     type Site: Site;
@@ -103,10 +107,12 @@ pub trait Kind: Send + Sync + Sized + 'static {
     const TIER: Tier;
     /// What its cloud wants to know of it.
     const FACTS: <Self::Site as Site>::Facts;
-    /// What deleting it loses.
-    const DATA: Data = Data::None;
+    /// What deleting it loses. Nothing is taken for harmless that does not say so.
+    const DATA: Data;
     /// What tells its generations apart. `None` where nothing of it is replaced by creating first.
     const GENERATIONS: Option<Generations> = None;
+    /// How our mark is written to it and taken off, or why it bears none.
+    const MARKS: Marks<Self>;
     /// What is left of one that was deleted, and until when, as a phrase; `NAME` stands for its
     /// name. `None` where nothing is.
     const LEAVES: Option<&'static str> = None;
@@ -134,40 +140,11 @@ pub trait Kind: Send + Sync + Sized + 'static {
         token: &Token,
     ) -> impl Future<Output = Answer<Self, ()>> + Send;
 
-    /// Changes its tags or labels. Nothing can be said to what bears none.
-    fn mark(
-        at: &At<Self::Site>,
-        _there: &There<Self::Is>,
-        _changes: TagChanges,
-    ) -> impl Future<Output = Answer<Self, ()>> + Send {
-        let none = Error::internal(format!(
-            "{} bears no {}",
-            at.what(),
-            Self::Site::MARKING.word
-        ));
-        async move { Err(none.into()) }
-    }
-
     /// How we know that it is not ours; by its tags, unless a kind carries none.
     ///
     /// Errors: unavailable, where the cloud does not tell now.
     fn foreign(at: &At<Self::Site>, there: &There<Self::Is>) -> Result<Option<Stranger>> {
         Ok(at.owner.foreign(&there.tags))
-    }
-
-    /// What of it goes when our mark is taken off; the mark alone, unless a kind notes more on a
-    /// thing.
-    fn release(
-        at: &At<Self::Site>,
-        there: &There<Self::Is>,
-    ) -> impl Future<Output = Answer<Self, ()>> + Send {
-        async move {
-            let changes = at.owner.unmark(&there.tags);
-            match changes.is_empty() {
-                true => Ok(()),
-                false => Self::mark(at, there, changes).await,
-            }
-        }
     }
 
     /// What people should know before it is removed.
@@ -176,11 +153,34 @@ pub trait Kind: Send + Sync + Sized + 'static {
     }
 }
 
-/// A kind as the manifest wants it.
+/// A kind whose tags or labels are written by a call that writes nothing else.
+///
+/// Guarantees asked of implementations: `mark` repeated after a lost reply changes nothing more.
+pub trait Tagged: Kind {
+    /// Changes its tags or labels.
+    fn mark(
+        at: &At<Self::Site>,
+        there: &There<Self::Is>,
+        changes: TagChanges,
+    ) -> impl Future<Output = Answer<Self, ()>> + Send;
+}
+
+/// A kind that lets go of what is ours on it in a way of its own.
+///
+/// Guarantees asked of implementations: `release` repeated after a lost reply changes nothing more.
+pub trait Released: Kind {
+    /// Takes off what is ours, and leaves everything else.
+    fn release(
+        at: &At<Self::Site>,
+        there: &There<Self::Is>,
+    ) -> impl Future<Output = Answer<Self, ()>> + Send;
+}
+
+/// A kind as the manifest wants it: its tags are compared and put back by [`Managed`].
 ///
 /// Guarantees asked of implementations: `over` does no IO; `make` and `change` repeated after a
 /// lost reply change nothing more, and neither waits for readiness.
-pub trait Wish: Kind {
+pub trait Wish: Tagged {
     /// What other nodes take from it.
     type Output: Clone + Send + Sync + 'static;
     /// What a change that stays means for whatever served before.

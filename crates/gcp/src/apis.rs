@@ -1,7 +1,5 @@
 //! Which of Google's APIs are switched on in the project.
 
-mod switching;
-
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,12 +11,13 @@ const GETS_ABOUT: Duration = Duration::from_secs(8 * 60);
 
 /// The APIs of one project.
 pub(crate) struct Apis {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     /// One base for every API, where there is one.
     endpoint: Option<String>,
-    off: Mutex<BTreeSet<&'static str>>,
+    /// Those that are off, as far as is known.
+    pub(crate) off: Mutex<BTreeSet<&'static str>>,
     /// When this run switched something on, after the start of the program.
-    switched: Mutex<Option<Duration>>,
+    pub(crate) switched: Mutex<Option<Duration>>,
 }
 
 impl Apis {
@@ -39,7 +38,8 @@ impl Apis {
         switched.map_or(Duration::ZERO, |at| (at + GETS_ABOUT).saturating_sub(now))
     }
 
-    fn url(&self, host: &str, path: &str) -> String {
+    /// The address of a path of an API's host.
+    pub(crate) fn url(&self, host: &str, path: &str) -> String {
         match &self.endpoint {
             Some(base) => format!("{base}{path}"),
             None => format!("https://{host}{path}"),

@@ -1,14 +1,15 @@
 //! The kinds of this cloud. What is not listed here cannot be declared.
 
 use crate::database::{instance, user, within};
-use crate::permissions;
 use crate::project::Project;
-use crate::registry::{IMAGE, Repository};
+use crate::registry::{Copy, IMAGE, Repository};
+use crate::runtime::jobs::Executions;
 use crate::runtime::{invoker, job, migration, service};
+use crate::site::Facts;
 use crate::{cache, dns, secret_access, secret_store};
 
 deployer_core::kinds! {
-    site: Project, facts: permissions::Access;
+    site: Project, facts: Facts;
     kinds:
         Repository,
         service::RunService,
@@ -22,7 +23,13 @@ deployer_core::kinds! {
     ;
     // A database and its user go with their instance: dropped on their own before it, they would be
     // missing from its last backup. The others are steps, and what of somebody else's is only read.
-    gone: within::KIND, user::KIND, IMAGE, secret_store::MEMBER, migration::KIND,;
+    gone:
+        within::Within = within::KIND,
+        user::User = user::KIND,
+        Copy = IMAGE,
+        secret_store::Taken = secret_store::MEMBER,
+        Executions = migration::KIND,
+    ;
 }
 
 #[cfg(test)]

@@ -9,6 +9,39 @@ use deployer_core::names::own_labels;
 use deployer_core::ours::Past;
 use deployer_core::spec::EnvironmentSpec;
 
+use crate::error::CloudError;
+
+/// What a list named, and what is missing in it.
+#[derive(Debug, Default)]
+pub(crate) struct Labelled {
+    /// Names as their API tells them, each with its labels.
+    pub(crate) named: Vec<(String, HashMap<String, String>)>,
+    /// What ended it before its end.
+    pub(crate) ended: Option<CloudError>,
+    /// What is missing, as the API says in a warning.
+    pub(crate) missing: Option<String>,
+}
+
+/// Reads a list to its end: names and labels, and what ended it before.
+macro_rules! read {
+    ($list:expr) => {{
+        use google_cloud_gax::paginator::ItemPaginator;
+        let mut items = $list.by_item();
+        let mut read = $crate::labels::Labelled::default();
+        loop {
+            match items.next().await {
+                Some(Ok(item)) => read.named.push((item.name, item.labels)),
+                Some(Err(error)) => {
+                    read.ended = Some(error);
+                    break read;
+                }
+                None => break read,
+            }
+        }
+    }};
+}
+pub(crate) use read;
+
 /// What begins with `deployer-` says which migration or password of ours a thing has.
 pub(crate) const MARKING: Marking = Marking {
     word: "label",

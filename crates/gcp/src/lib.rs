@@ -39,6 +39,7 @@ mod site;
 mod sizes;
 pub mod spec;
 mod survey;
+mod switching;
 
 pub use catalogue::CATALOGUE;
 pub use credentials::Bearer;

@@ -17,17 +17,10 @@ use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::calls::{self, OTHERS, ROLE_UNKNOWN_YET, SETTLING, UNKNOWN_ROLE};
-use super::operations::{self, Ours};
+use super::operations::{self, Begun, Ours};
 use super::{hints, switch};
 use crate::client::{ATTEMPTS, Clients};
 use crate::error::{Refusal, Told};
-
-/// What a call began.
-#[derive(Clone, Debug)]
-pub(super) struct Begun {
-    pub(super) service: SdkService,
-    pub(super) operation: Ours,
-}
 
 /// What is to be deployed.
 pub(super) struct Deployment<'a> {

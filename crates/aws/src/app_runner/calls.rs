@@ -20,6 +20,9 @@ const OPERATIONS: i32 = 20;
 /// (InvalidRequestException in the words that many report).
 const NOT_RUNNING: &str = "because it isn't in RUNNING state";
 
+/// What a call is refused with on a service that is not there.
+pub(super) const ABSENT: &[&str] = &["ResourceNotFoundException"];
+
 /// What a call is refused with while another operation is under way, and in states that it does not
 /// take.
 pub(super) const WRONG_STATE: &str = "InvalidStateException";
@@ -218,4 +221,32 @@ fn stuck(service: &SdkService) -> Error {
     let message = format!("service `{name}` is {status}: it takes no change any more");
     Error::new(ErrorKind::Rejected, message)
         .hint("run `deployer apply`: it deletes the service and makes it anew")
+}
+
+/// Deletes a service, and waits until it is gone.
+pub(super) async fn delete(clients: &Clients, arn: &str) -> std::result::Result<(), Refusal> {
+    let call = clients.app_runner.delete_service().service_arn(arn);
+    match call.send().await.map_err(Refusal::from) {
+        Ok(_) => {}
+        Err(refusal) if refusal.is_one_of(ABSENT) => return Ok(()),
+        Err(refusal) => return Err(refusal),
+    }
+    let what = "the deleted service";
+    let gone = poll(clients.clock(), Pace::until(OTHERS), what, || async {
+        let seen = describe(clients, arn).await;
+        let seen = seen.map_err(|refusal| refusal.of("read a service that is deleted"))?;
+        match seen {
+            None => Ok(Look::Found(())),
+            Some(service) if is_busy(&service) => {
+                Ok(Look::NotYet("it is being deleted".to_owned()))
+            }
+            Some(service) => {
+                let status = service.status().as_str();
+                let message = format!("App Runner did not delete the service: it is {status}");
+                let error = Error::new(ErrorKind::Failed, message);
+                Err(error.hint("run the same command again: the deletion is tried once more"))
+            }
+        }
+    });
+    gone.await.map_err(Refusal::from)
 }

@@ -263,6 +263,7 @@ impl Kind for CustomDomain {
     const KIND: &'static str = "app_runner.custom_domain";
     const NOUN: &'static str = "custom domain";
     const TIER: Tier = Tier::Edge;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         // It carries no mark.
         arn: None,
@@ -281,6 +282,7 @@ impl Kind for CustomDomain {
             )],
         },
     };
+    const MARKS: Marks<Self> = Marks::None("App Runner tags its service, and no domain of it");
     const ABSENT: &'static [&'static str] = ABSENT;
     const IN_USE: Passing = Passing {
         codes: &[calls::WRONG_STATE],
@@ -310,11 +312,6 @@ impl Kind for CustomDomain {
     ) -> Result<(), Refusal> {
         let (service, _) = parts(at.name())?;
         remove(at, service, &there.is).await
-    }
-
-    /// It carries no mark: there is nothing to take off.
-    async fn release(_at: &At<Clients>, _there: &There<Association>) -> Result<(), Refusal> {
-        Ok(())
     }
 }
 

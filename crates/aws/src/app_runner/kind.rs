@@ -1,8 +1,6 @@
 //! What a service is by its address alone: `app_runner.service`, read, removed, let go.
 
 use aws_sdk_apprunner::types::Service as SdkService;
-use deployer_core::kind::Refused;
-use deployer_core::wait::{Look, Pace, poll};
 
 use super::autopsy;
 use super::calls::{self, OTHERS, WRONG_STATE};
@@ -18,6 +16,7 @@ impl Kind for Service {
     const KIND: &'static str = "app_runner.service";
     const NOUN: &'static str = "App Runner service";
     const TIER: Tier = Tier::Service;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         // `NAME/ID`.
         arn: Some(Arn::named("apprunner", "service", first_part)),
@@ -60,7 +59,8 @@ impl Kind for Service {
             ],
         },
     };
-    const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
+    const MARKS: Marks<Self> = Marks::tags();
+    const ABSENT: &'static [&'static str] = calls::ABSENT;
     /// A service is deleted in whatever state but in the middle of an operation.
     const IN_USE: Passing = Passing {
         codes: &[WRONG_STATE],
@@ -89,15 +89,7 @@ impl Kind for Service {
         there: &There<SdkService>,
         _token: &Token,
     ) -> Result<(), Refusal> {
-        delete(at, &there.id).await
-    }
-
-    async fn mark(
-        at: &At<Clients>,
-        there: &There<SdkService>,
-        by: TagChanges,
-    ) -> Result<(), Refusal> {
-        TagApi::AppRunner.write(at, &there.id, by).await
+        calls::delete(at, &there.id).await
     }
 
     /// App Runner deletes the image's copy and the configuration, among others ("What does App
@@ -111,33 +103,12 @@ impl Kind for Service {
     }
 }
 
-/// Deletes a service, and waits until it is gone.
-pub(super) async fn delete(clients: &Clients, arn: &str) -> Result<(), Refusal> {
-    let call = clients.app_runner.delete_service().service_arn(arn);
-    match call.send().await.map_err(Refusal::from) {
-        Ok(_) => {}
-        Err(refusal) if refusal.is_one_of(Service::ABSENT) => return Ok(()),
-        Err(refusal) => return Err(refusal),
+impl Tagged for Service {
+    async fn mark(
+        at: &At<Clients>,
+        there: &There<SdkService>,
+        by: TagChanges,
+    ) -> Result<(), Refusal> {
+        TagApi::AppRunner.write(at, &there.id, by).await
     }
-    let what = "the deleted service";
-    let gone = poll(clients.clock(), Pace::until(OTHERS), what, || async {
-        let seen = calls::describe(clients, arn).await;
-        let seen = seen.map_err(|refusal| refusal.of("read a service that is deleted"))?;
-        match seen {
-            None => Ok(Look::Found(())),
-            Some(service) if calls::is_busy(&service) => {
-                Ok(Look::NotYet("it is being deleted".to_owned()))
-            }
-            Some(service) => {
-                let status = service.status().as_str();
-                let message = format!("App Runner did not delete the service: it is {status}");
-                let error = deployer_core::error::Error::new(
-                    deployer_core::error::ErrorKind::Failed,
-                    message,
-                );
-                Err(error.hint("run the same command again: the deletion is tried once more"))
-            }
-        }
-    });
-    gone.await.map_err(Refusal::from)
 }

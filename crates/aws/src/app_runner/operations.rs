@@ -26,6 +26,13 @@ pub(super) enum Ours {
     Newest,
 }
 
+/// What a call began.
+#[derive(Clone, Debug)]
+pub(super) struct Begun {
+    pub(super) service: SdkService,
+    pub(super) operation: Ours,
+}
+
 impl Ours {
     /// By what a call answered; `before` was the newest operation when it was made.
     pub(super) fn answered(id: Option<&str>, before: Option<String>) -> Self {

@@ -54,6 +54,7 @@ impl Kind for Scaling {
     const KIND: &'static str = "app_runner.scaling";
     const NOUN: &'static str = "autoscaling configuration";
     const TIER: Tier = Tier::Ground;
+    const DATA: Data = Data::None;
     const GENERATIONS: Option<Generations> = Some(Generations {
         fields: &[LEAST, MOST, CONCURRENCY],
         rule: || &names::SCALING_CONFIGURATION,
@@ -89,6 +90,7 @@ impl Kind for Scaling {
             )],
         },
     };
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
     const IN_USE: Passing = STILL_USED;
 
@@ -137,7 +139,9 @@ impl Kind for Scaling {
             other => other.map(drop),
         }
     }
+}
 
+impl Tagged for Scaling {
     async fn mark(at: &At<Clients>, there: &There<Self>, by: TagChanges) -> Result<(), Refusal> {
         TagApi::AppRunner.write(at, &there.id, by).await
     }

@@ -8,8 +8,8 @@ use deployer_core::kind::Refused;
 use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Pace, poll};
 
-use super::begin::Begun;
 use super::calls::{self, OTHERS};
+use super::operations::Begun;
 use super::operations::{self, Ours};
 use crate::client::Clients;
 use crate::error::{Refusal, Told};

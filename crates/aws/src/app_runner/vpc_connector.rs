@@ -31,6 +31,7 @@ impl Kind for VpcConnector {
     const KIND: &'static str = "app_runner.vpc_connector";
     const NOUN: &'static str = "VPC connector";
     const TIER: Tier = Tier::Ground;
+    const DATA: Data = Data::None;
     const GENERATIONS: Option<Generations> = Some(Generations {
         fields: &[SUBNETS, SECURITY_GROUPS],
         rule: || &names::CONNECTOR,
@@ -62,6 +63,7 @@ impl Kind for VpcConnector {
             ],
         },
     };
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
     const IN_USE: Passing = STILL_USED;
 
@@ -91,7 +93,9 @@ impl Kind for VpcConnector {
         call.vpc_connector_arn(&there.id).send().await?;
         Ok(())
     }
+}
 
+impl Tagged for VpcConnector {
     async fn mark(at: &At<Clients>, there: &There<Self>, by: TagChanges) -> Result<(), Refusal> {
         TagApi::AppRunner.write(at, &there.id, by).await
     }

@@ -220,6 +220,7 @@ impl Kind for ReplicationGroup {
     };
     /// Sessions and queues are in it, and nowhere else.
     const DATA: Data = Data::Guarded;
+    const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &["ReplicationGroupNotFoundFault"];
 
     fn describe(is: &GroupActual, to: &mut Description) {
@@ -256,7 +257,9 @@ impl Kind for ReplicationGroup {
     ) -> Result<(), Refusal> {
         Ok(delete_group(at, at.name()).await?)
     }
+}
 
+impl Released for ReplicationGroup {
     async fn release(at: &At<Clients>, _there: &There<GroupActual>) -> Result<(), Refusal> {
         Ok(release_group(at, at.name()).await?)
     }

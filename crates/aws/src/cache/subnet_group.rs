@@ -21,6 +21,7 @@ impl Kind for SubnetGroup {
     const KIND: &'static str = "elasticache.subnet_group";
     const NOUN: &'static str = "cache subnet group";
     const TIER: Tier = Tier::Ground;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         arn: Some(Arn::new("elasticache", "subnetgroup")),
         access: Access {
@@ -44,6 +45,7 @@ impl Kind for SubnetGroup {
             )],
         },
     };
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["CacheSubnetGroupNotFoundFault"];
     const TAKEN: &'static [&'static str] = &["CacheSubnetGroupAlreadyExists"];
     const IN_USE: Passing = Passing {
@@ -79,7 +81,9 @@ impl Kind for SubnetGroup {
         call.cache_subnet_group_name(at.name()).send().await?;
         Ok(())
     }
+}
 
+impl Tagged for SubnetGroup {
     async fn mark(at: &At<Clients>, there: &There<Self>, by: TagChanges) -> Result<(), Refusal> {
         TagApi::ElastiCache.write(at, &there.id, by).await
     }

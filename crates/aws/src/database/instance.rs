@@ -286,6 +286,7 @@ impl Kind for Instance {
         },
     };
     const DATA: Data = Data::Held;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["DBInstanceNotFound"];
 
     fn describe(is: &InstanceActual, to: &mut Description) {
@@ -308,7 +309,9 @@ impl Kind for Instance {
     ) -> Result<(), Refusal> {
         Ok(delete_instance(at, at.name(), token).await?)
     }
+}
 
+impl Tagged for Instance {
     async fn mark(
         at: &At<Clients>,
         there: &There<InstanceActual>,

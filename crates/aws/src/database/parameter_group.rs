@@ -38,6 +38,7 @@ impl Kind for ParameterGroup {
     const KIND: &'static str = "rds.parameter_group";
     const NOUN: &'static str = "database parameter group";
     const TIER: Tier = Tier::Ground;
+    const DATA: Data = Data::None;
     const GENERATIONS: Option<Generations> = Some(Generations {
         fields: &[FAMILY],
         rule: || &names::PARAMETER_GROUP,
@@ -67,6 +68,7 @@ impl Kind for ParameterGroup {
             )],
         },
     };
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["DBParameterGroupNotFound"];
     const TAKEN: &'static [&'static str] = &["DBParameterGroupAlreadyExists"];
     const IN_USE: Passing = Passing {
@@ -106,7 +108,9 @@ impl Kind for ParameterGroup {
         call.db_parameter_group_name(at.name()).send().await?;
         Ok(())
     }
+}
 
+impl Tagged for ParameterGroup {
     async fn mark(at: &At<Clients>, there: &There<Self>, by: TagChanges) -> Result<(), Refusal> {
         TagApi::Rds.write(at, &there.id, by).await
     }

@@ -22,6 +22,7 @@ impl Kind for SubnetGroup {
     const KIND: &'static str = "rds.subnet_group";
     const NOUN: &'static str = "database subnet group";
     const TIER: Tier = Tier::Ground;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         arn: Some(Arn::new("rds", "subgrp")),
         access: Access {
@@ -42,6 +43,7 @@ impl Kind for SubnetGroup {
             )],
         },
     };
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["DBSubnetGroupNotFound"];
     const TAKEN: &'static [&'static str] = &["DBSubnetGroupAlreadyExists"];
     const IN_USE: Passing = Passing {
@@ -77,7 +79,9 @@ impl Kind for SubnetGroup {
         call.db_subnet_group_name(at.name()).send().await?;
         Ok(())
     }
+}
 
+impl Tagged for SubnetGroup {
     async fn mark(at: &At<Clients>, there: &There<Self>, by: TagChanges) -> Result<(), Refusal> {
         TagApi::Rds.write(at, &there.id, by).await
     }

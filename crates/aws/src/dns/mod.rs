@@ -3,6 +3,7 @@
 mod ask;
 mod calls;
 mod content;
+pub(crate) mod kinds;
 mod leads;
 mod record;
 mod validation;
@@ -16,8 +17,8 @@ use deployer_core::capability::{Context, Dns, RecordStatus, Zones};
 use deployer_core::clock::Clock;
 use deployer_core::error::Result;
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::kind::{At, Done, Kind, Leftover, Listing, Marking, Site, Tags, seen};
-use deployer_core::node::{Node, ResourceNode};
+use deployer_core::kind::{Kind, Marking, Site, Tags, seen};
+use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::{EnvironmentSpec, RecordSpec};
 
@@ -38,16 +39,9 @@ use validation::{Proven, Validation};
 /// The kind of a record's node. Its name is `NAME/TYPE`, as a record is known by both.
 pub(crate) const RECORD: &str = Written::KIND;
 
-/// What these kinds say of themselves; they are in no table, as their target may be of another
-/// cloud.
-pub(crate) const LISTINGS: [Listing<Facts>; 2] = [
-    Listing::<Facts>::of::<Written>(),
-    Listing::<Facts>::of::<Proven>(),
-];
-
 /// Whether a node of this kind is made by Route 53.
 pub(crate) fn makes(kind: &str) -> bool {
-    LISTINGS.iter().any(|it| it.kind == kind)
+    kinds::tier(kind).is_some()
 }
 
 /// Names in Route 53, on behalf of one target.
@@ -95,16 +89,10 @@ impl Route53 {
     ///
     /// Errors: input, when the address is not one of a record.
     pub fn existing(&self, address: &Address, owner: &Owner, past: &Past) -> Result<Arc<dyn Node>> {
-        if address.kind == Proven::KIND {
-            let at = At::leftover::<Proven>(&self.api, address, owner, past);
-            return Ok(ResourceNode::erase(Leftover::<Proven>::new(at)));
+        if address.kind == RECORD {
+            record::parts(&address.name)?;
         }
-        if address.kind != RECORD {
-            return Done::node(&[], address);
-        }
-        record::parts(&address.name)?;
-        let at = At::leftover::<Written>(&self.api, address, owner, past);
-        Ok(ResourceNode::erase(Leftover::<Written>::new(at)))
+        kinds::leftover(&self.api, address, owner, past)
     }
 
     /// Declares a record.

@@ -352,6 +352,7 @@ impl Kind for Written {
     const KIND: &'static str = "route53.record";
     const NOUN: &'static str = "record";
     const TIER: Tier = Tier::Edge;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         // It carries no mark.
         arn: None,
@@ -377,6 +378,7 @@ impl Kind for Written {
             ],
         },
     };
+    const MARKS: Marks<Self> = Marks::None("Route 53 tags zones, and no record in them");
     const ABSENT: &'static [&'static str] = &[];
 
     fn describe(is: &RecordActual, to: &mut Description) {
@@ -435,11 +437,6 @@ impl Kind for Written {
     ) -> Result<(), Refusal> {
         let (name, _) = parts(at.name())?;
         Ok(delete(at, name, &there.is).await?)
-    }
-
-    /// It carries no mark: there is nothing to take off.
-    async fn release(_at: &At<Api>, _there: &There<RecordActual>) -> Result<(), Refusal> {
-        Ok(())
     }
 }
 

@@ -429,6 +429,7 @@ impl Kind for Proven {
     const KIND: &'static str = "route53.validation";
     const NOUN: &'static str = "validation records";
     const TIER: Tier = Tier::Edge;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         // They carry no mark.
         arn: None,
@@ -450,6 +451,7 @@ impl Kind for Proven {
             ],
         },
     };
+    const MARKS: Marks<Self> = Marks::None("Route 53 tags zones, and no record in them");
     const ABSENT: &'static [&'static str] = &[];
 
     fn describe(is: &Standing, to: &mut Description) {
@@ -479,11 +481,6 @@ impl Kind for Proven {
 
     async fn remove(at: &At<Api>, there: &There<Standing>, _token: &Token) -> Result<(), Refusal> {
         Ok(delete(at, at.name(), &there.is).await?)
-    }
-
-    /// They carry no mark: there is nothing to take off.
-    async fn release(_at: &At<Api>, _there: &There<Standing>) -> Result<(), Refusal> {
-        Ok(())
     }
 }
 

@@ -10,8 +10,6 @@ use super::places::{
     TASKS, TASKS_OF_CLUSTER,
 };
 use super::{Access, Grant, Need, PASS_ROLES, given, grant};
-use crate::dns;
-use crate::kinds;
 use crate::registry::IMAGE;
 use crate::runtime::migration::MIGRATION;
 use crate::secret_store::MEMBER;
@@ -219,7 +217,7 @@ const OTHERS: &[Need] = &[
 
 /// Every kind, and what has no kind, by what brings it.
 pub static NEEDS: LazyLock<Vec<Need>> = LazyLock::new(|| {
-    let of_kinds = kinds::ALL.iter().chain(&dns::LISTINGS).map(|it| Need {
+    let of_kinds = crate::tables::all().map(|it| Need {
         kind: it.kind,
         noun: it.noun,
         access: it.facts.access,

@@ -107,7 +107,7 @@ fn place(clients: &Clients, repository: &str) -> String {
     )
 }
 
-struct ImageCopy {
+pub(crate) struct ImageCopy {
     clients: Arc<Clients>,
     address: Address,
     into: Value<RepositoryReady>,

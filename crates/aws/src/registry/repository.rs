@@ -42,6 +42,7 @@ impl Kind for Repository {
         },
     };
     const DATA: Data = Data::Guarded;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["RepositoryNotFoundException"];
     const TAKEN: &'static [&'static str] = &["RepositoryAlreadyExistsException"];
 
@@ -67,7 +68,9 @@ impl Kind for Repository {
         call.force(true).send().await?;
         Ok(())
     }
+}
 
+impl Tagged for Repository {
     async fn mark(at: &At<Clients>, there: &There<()>, by: TagChanges) -> Result<(), Refusal> {
         TagApi::Ecr.write(at, &there.id, by).await
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::lookup::describe;
 use super::task_definition::WithTags;
-use super::{Names, printed, rollout};
+use super::{Names, printed, rollout, tasks};
 use crate::client::Clients;
 
 /// How many stopped tasks an explanation names.
@@ -171,7 +171,7 @@ fn stopped(task: &Task) -> StoppedInstance {
         reason: container.reason().map(str::to_owned),
     });
     StoppedInstance {
-        instance: task_id(task.task_arn().unwrap_or_default()).to_owned(),
+        instance: tasks::task_id(task.task_arn().unwrap_or_default()).to_owned(),
         at: task
             .stopped_at()
             .and_then(|at| Timestamp::from_nanosecond(at.as_nanos()).ok()),
@@ -181,11 +181,6 @@ fn stopped(task: &Task) -> StoppedInstance {
             .to_owned(),
         containers: containers.collect(),
     }
-}
-
-/// The id at the end of a task's ARN.
-pub(crate) fn task_id(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or(arn)
 }
 
 /// The last lines that a task printed, oldest first. Best effort.
@@ -213,7 +208,7 @@ async fn last_log(clients: &Clients, names: &Names, task: &str) -> Vec<LogLine> 
         .filter_map(|event| {
             Some(LogLine {
                 at: Timestamp::from_millisecond(event.timestamp()?).ok()?,
-                source: task_id(task).to_owned(),
+                source: tasks::task_id(task).to_owned(),
                 text: event.message()?.trim_end().to_owned(),
                 id: String::new(),
             })

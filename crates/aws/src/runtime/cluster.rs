@@ -49,6 +49,7 @@ impl Kind for Cluster {
     const KIND: &'static str = "ecs.cluster";
     const NOUN: &'static str = "ECS cluster";
     const TIER: Tier = Tier::Ground;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         arn: Some(Arn::new("ecs", "cluster")),
         access: Access {
@@ -64,6 +65,7 @@ impl Kind for Cluster {
             ],
         },
     };
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ClusterNotFoundException"];
     const BUSY: Passing = BUSY;
     /// "You can't delete a cluster that has active tasks" (DeleteCluster, Amazon ECS API
@@ -100,7 +102,9 @@ impl Kind for Cluster {
         at.ecs.delete_cluster().cluster(at.name()).send().await?;
         Ok(())
     }
+}
 
+impl Tagged for Cluster {
     async fn mark(at: &At<Clients>, there: &There<()>, by: TagChanges) -> Result<(), Refusal> {
         TagApi::Ecs.write(at, &there.id, by).await
     }

@@ -11,7 +11,7 @@ use deployer_session::{Closed, Input, Output, Session};
 
 use super::lookup::describe;
 use super::task_definition::WithTags;
-use super::{Names, autopsy, exec, service_calls, sessions, tasks};
+use super::{Names, exec, service_calls, sessions, tasks};
 use crate::client::Clients;
 
 /// See [`deployer_core::capability::Services::console`].
@@ -29,7 +29,7 @@ pub(super) async fn open(
     tasks.retain(|task| task.last_status() == Some("RUNNING"));
     let task = chosen(&tasks, instance, serving).ok_or_else(|| {
         let running = tasks.iter().filter_map(Task::task_arn);
-        let running: Vec<&str> = running.map(autopsy::task_id).collect();
+        let running: Vec<&str> = running.map(tasks::task_id).collect();
         let message = match instance {
             Some(instance) => format!("no task `{instance}` of `{}` runs", names.service),
             None => format!("no task of `{}` runs", names.service),
@@ -40,7 +40,7 @@ pub(super) async fn open(
         })
     })?;
     let arn = task.task_arn().unwrap_or_default();
-    let place = format!("task `{}`", autopsy::task_id(arn));
+    let place = format!("task `{}`", tasks::task_id(arn));
     if !task.enable_execute_command() {
         let message = format!("{place} takes no commands");
         let key = &spec.key;
@@ -77,7 +77,7 @@ fn container<'a>(task: &'a Task, named: &'a str) -> Result<&'a str> {
         [] => Ok(named),
         several if several.contains(&named) => Ok(named),
         several => {
-            let id = autopsy::task_id(task.task_arn().unwrap_or_default());
+            let id = tasks::task_id(task.task_arn().unwrap_or_default());
             let message = format!("task `{id}` has no container `{named}`");
             Err(Error::new(ErrorKind::NotFound, message).hint(format!(
                 "name the app's one, `container` in `[targets.aws.services.NAME]`: it has {}",
@@ -90,10 +90,10 @@ fn container<'a>(task: &'a Task, named: &'a str) -> Result<&'a str> {
 /// The task whose id begins so; else the newest one of the revision that is to serve, else the
 /// newest.
 fn chosen<'a>(tasks: &'a [Task], instance: Option<&str>, serving: &str) -> Option<&'a Task> {
-    let id = |task: &Task| autopsy::task_id(task.task_arn().unwrap_or_default()).to_owned();
+    let id = |task: &Task| tasks::task_id(task.task_arn().unwrap_or_default()).to_owned();
     if let Some(wanted) = instance {
         // A whole ARN is as good as its end.
-        let wanted = autopsy::task_id(wanted);
+        let wanted = tasks::task_id(wanted);
         return tasks.iter().find(|task| id(task).starts_with(wanted));
     }
     let made = |task: &&Task| {
@@ -191,7 +191,7 @@ mod tests {
         ];
         let id = |instance, serving| {
             let task: Option<&Task> = chosen(&tasks, instance, serving);
-            task.and_then(Task::task_arn).map(autopsy::task_id)
+            task.and_then(Task::task_arn).map(tasks::task_id)
         };
         assert_eq!(id(None, "d:2"), Some("0c2d"));
         assert_eq!(id(None, "d:3"), Some("1e3f"));

@@ -14,7 +14,7 @@ use futures::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::autopsy;
+use super::tasks;
 use crate::client::Clients;
 use crate::error::{Told as _, failure, words};
 
@@ -69,7 +69,7 @@ pub(super) async fn begin(
     (task, container): (&str, &str),
     command: &[String],
 ) -> Result<Begun> {
-    let name = autopsy::task_id(task);
+    let name = tasks::task_id(task);
     let what = format!("the agent of task `{name}`");
     let words_of_command = shlex::try_join(command.iter().map(String::as_str))
         .map_err(|_| Error::input("a command cannot have a zero byte in it"))?;
@@ -235,6 +235,6 @@ async fn signature(clients: &Clients, address: &str) -> Result<HeaderMap> {
 pub(super) async fn task(clients: &Clients, id: &str) -> Result<Option<Task>> {
     let call = clients.ecs.describe_tasks();
     let answer = call.cluster(&clients.cluster.0).tasks(id).send().await;
-    let answer = answer.told(|| format!("look at task `{}`", autopsy::task_id(id)))?;
+    let answer = answer.told(|| format!("look at task `{}`", tasks::task_id(id)))?;
     Ok(answer.tasks.unwrap_or_default().into_iter().next())
 }

@@ -32,7 +32,7 @@ use super::refusals::{self, NO_ROOM, PASSING, SETTLING};
 use super::task_definition::{TaskDefinition, describe_revision, family_of, short};
 use super::tasks::AT_ONCE;
 use super::waiting::{self, Awaited, INSTEAD};
-use super::{Names, autopsy, exec, once, sessions};
+use super::{Names, autopsy, exec, once, sessions, tasks};
 use crate::client::Clients;
 use crate::error::{Told, failure, words};
 use crate::ground::{ClusterName, Network};
@@ -67,7 +67,7 @@ pub(super) enum Where {
 }
 
 /// The one-off tasks of one service.
-pub(super) struct Tasks {
+pub(crate) struct Tasks {
     pub(super) clients: Arc<Clients>,
     pub(super) cluster: Value<ClusterName>,
     pub(super) names: Names,
@@ -265,11 +265,11 @@ impl Jobs for Tasks {
     }
 
     fn name(&self, id: &str) -> String {
-        format!("task `{}`", autopsy::task_id(id))
+        format!("task `{}`", tasks::task_id(id))
     }
 
     fn stop_command(&self, id: &str) -> String {
-        let (task, cluster) = (autopsy::task_id(id), &self.clients.cluster.0);
+        let (task, cluster) = (tasks::task_id(id), &self.clients.cluster.0);
         format!("aws ecs stop-task --cluster {cluster} --task {task}")
     }
 
@@ -372,7 +372,7 @@ impl Jobs for Tasks {
             .tasks(id)
             .send()
             .await
-            .told(|| format!("look at task `{}`", autopsy::task_id(id)))?;
+            .told(|| format!("look at task `{}`", tasks::task_id(id)))?;
         let task = answer.tasks().first();
         Ok(task.map(|task| self.execution(task)))
     }
@@ -431,7 +431,7 @@ impl Jobs for Tasks {
             .reason(why)
             .send()
             .await
-            .told(|| format!("stop task `{}`", autopsy::task_id(id)))?;
+            .told(|| format!("stop task `{}`", tasks::task_id(id)))?;
         Ok(())
     }
 

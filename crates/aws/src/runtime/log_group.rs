@@ -85,6 +85,7 @@ impl Kind for LogGroup {
         },
     };
     const DATA: Data = Data::Guarded;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
     const TAKEN: &'static [&'static str] = &["ResourceAlreadyExistsException"];
     const BUSY: Passing = BUSY;
@@ -122,7 +123,9 @@ impl Kind for LogGroup {
         call.log_group_name(at.name()).send().await?;
         Ok(())
     }
+}
 
+impl Tagged for LogGroup {
     async fn mark(at: &At<Clients>, there: &There<Keeps>, by: TagChanges) -> Result<(), Refusal> {
         TagApi::Logs.write(at, &there.id, by).await
     }

@@ -11,7 +11,7 @@ pub(crate) mod definition;
 mod definition_read;
 mod exec;
 mod family;
-mod jobs;
+pub(crate) mod jobs;
 mod kept;
 pub(crate) mod log_group;
 pub(crate) mod lookup;

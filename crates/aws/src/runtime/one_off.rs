@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use aws_sdk_ecs::types::{ContainerDefinition, CpuArchitecture, TaskDefinition as SdkDefinition};
 use deployer_core::address::Address;
-use deployer_core::capability::{LogLine, RecordedRelease, Revision, Scope, SecretVersion};
+use deployer_core::capability::{
+    ImageRef, LogLine, RecordedRelease, Revision, Scope, SecretVersion,
+};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Output, Value};
 use deployer_core::one_off::{Exited, OneOffs, Order};
@@ -16,16 +19,17 @@ use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, SecretUse, Serv
 use jiff::Timestamp;
 
 use super::definition::{Blueprint, PORT, Pins};
-use super::definition_read::container_of;
+use super::definition_read::{Health, container_of};
 use super::jobs::{Own, Program, Tasks, Where};
+use super::kept::{LOG_OPTIONS, main_port};
 use super::lookup::describe;
 use super::task_definition::{TASK_DEFINITION, TaskDefinition, WithTags, describe_revision, short};
-use super::{Names, autopsy, family, once, printed};
+use super::{Names, family, once, printed, tasks};
 use crate::app_runner;
 use crate::app_runner::one_off::Runs;
 use crate::client::Clients;
 use crate::error::{Refusal, Told};
-use crate::ground::{Ground, Roles, TaskRole};
+use crate::ground::{ExecutionRole, Ground, Roles, TaskRole};
 use crate::logs::Streams;
 use crate::{logs, tags};
 
@@ -67,7 +71,7 @@ pub(super) async fn of(
             names = names.of_one_offs();
             names_nobodys(clients, env, service, &names)?;
             let whole = (&definition, container);
-            let blueprint = once::of_what_serves(clients, service, &names, whole);
+            let blueprint = of_what_serves(clients, service, &names, whole);
             let (output, own) = own(clients, env, &names, blueprint, BTreeMap::new());
             (Value::From(output), Some(own))
         }
@@ -85,6 +89,76 @@ pub(super) async fn of(
         others: BTreeSet::new(),
         own,
     })
+}
+
+/// A definition of a one-off's own: all that this one says, but for that.
+fn of_what_serves(
+    clients: &Clients,
+    service: &ServiceSpec,
+    names: &Names,
+    (definition, container): (&SdkDefinition, &ContainerDefinition),
+) -> Blueprint {
+    let used = |variable: &str| SecretUse {
+        secret: variable.to_owned(),
+        member: None,
+        inject: Inject::Value,
+    };
+    let given = container.secrets().iter();
+    let pins: BTreeMap<String, String> = given
+        .map(|secret| (secret.name().to_owned(), secret.value_from().to_owned()))
+        .collect();
+    let secrets = pins.keys();
+    let secrets = secrets.map(|variable| (variable.clone(), used(variable)));
+    let env = container
+        .environment()
+        .iter()
+        .filter_map(|variable| Some((variable.name()?.to_owned(), variable.value()?.to_owned())));
+    let said = |arn: Option<&str>| arn.filter(|arn| !arn.is_empty()).map(str::to_owned);
+    let roles = Ground::given(&clients.section).roles;
+    let roles = Roles {
+        execution: match said(definition.execution_role_arn()) {
+            Some(arn) => Value::Given(ExecutionRole(arn)),
+            None => roles.execution,
+        },
+        task: said(definition.task_role_arn()).map(|arn| Value::Given(TaskRole(arn))),
+    };
+    let image = Value::Given(ImageRef(container.image().unwrap_or_default().to_owned()));
+    let secrets = secrets.collect();
+    let new = Blueprint::new(
+        clients,
+        service,
+        (names, roles),
+        image,
+        Pins::Running(pins.clone()),
+    );
+    let mut logs = new.logs.clone();
+    let options = container.log_configuration().and_then(|it| it.options());
+    let options = options.into_iter().flatten();
+    let ours = options.filter(|(key, _)| LOG_OPTIONS.contains(&key.as_str()));
+    logs.extend(ours.map(|(key, value)| (key.clone(), value.clone())));
+    let port = main_port(container.port_mappings(), new.port);
+    let port = port.and_then(|port| u16::try_from(port.container_port()?).ok());
+    let memory = definition.memory().and_then(|memory| memory.parse().ok());
+    let platform = definition.runtime_platform();
+    Blueprint {
+        cpu: definition.cpu().unwrap_or(&new.cpu).to_owned(),
+        memory: memory.unwrap_or(new.memory),
+        architecture: match platform.and_then(|platform| platform.cpu_architecture()) {
+            Some(CpuArchitecture::Arm64) => Architecture::Arm,
+            Some(_) | None => Architecture::X86,
+        },
+        port: port.unwrap_or(new.port),
+        entrypoint: container.entry_point().to_vec(),
+        command: container.command().to_vec(),
+        env: env.collect(),
+        secrets,
+        health: container.health_check().map(Health::there),
+        logs,
+        base: Some(Box::new(definition.clone())),
+        unsaid: BTreeSet::new(),
+        once: true,
+        ..new
+    }
 }
 
 /// A definition of a one-off's own, that is registered before its start.
@@ -339,7 +413,7 @@ impl OneOffs for Tasks {
             .tasks(id)
             .send()
             .await
-            .told(|| format!("look at task `{}`", autopsy::task_id(id)))?;
+            .told(|| format!("look at task `{}`", tasks::task_id(id)))?;
         let containers = answer.tasks().first().map(|task| task.containers());
         let mut containers = containers.unwrap_or_default().iter();
         let ours = containers.find(|it| it.name() == Some(&self.names.container));
@@ -353,7 +427,7 @@ impl OneOffs for Tasks {
     }
 
     fn look_command(&self, id: &str) -> String {
-        let (task, cluster) = (autopsy::task_id(id), &self.clients.cluster.0);
+        let (task, cluster) = (tasks::task_id(id), &self.clients.cluster.0);
         format!("aws ecs describe-tasks --cluster {cluster} --tasks {task}")
     }
 

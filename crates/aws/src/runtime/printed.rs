@@ -8,10 +8,10 @@ use deployer_core::capability::Revision;
 use deployer_core::error::Result;
 
 use super::Names;
-use super::autopsy::task_id;
 use super::definition::STREAM_PREFIX;
 use super::task_definition::short;
 use super::tasks::AT_ONCE;
+use super::tasks::task_id;
 use crate::client::Clients;
 use crate::error::{Told, code};
 

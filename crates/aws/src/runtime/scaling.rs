@@ -215,6 +215,7 @@ impl Kind for Scaling {
     const KIND: &'static str = "application-autoscaling.target";
     const NOUN: &'static str = "scaling of service";
     const TIER: Tier = Tier::Edge;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         // It names an id that no other call takes.
         arn: None,
@@ -268,6 +269,7 @@ impl Kind for Scaling {
             ],
         },
     };
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[];
 
     fn describe((_, fields): &Self::Is, to: &mut Description) {
@@ -296,16 +298,18 @@ impl Kind for Scaling {
         Ok(end_scaling(at, at.name()).await?)
     }
 
+    fn farewell(_at: &At<Clients>, there: &There<Self::Is>) -> Vec<String> {
+        note_of_end(&there.is.1).into_iter().collect()
+    }
+}
+
+impl Tagged for Scaling {
     async fn mark(
         at: &At<Clients>,
         there: &There<Self::Is>,
         by: TagChanges,
     ) -> Result<(), Refusal> {
         TagApi::Scaling.write(at, &there.id, by).await
-    }
-
-    fn farewell(_at: &At<Clients>, there: &There<Self::Is>) -> Vec<String> {
-        note_of_end(&there.is.1).into_iter().collect()
     }
 }
 

@@ -352,6 +352,7 @@ impl Kind for TaskDefinition {
     const KIND: &'static str = "ecs.task-definition";
     const NOUN: &'static str = "task definition";
     const TIER: Tier = Tier::Definition;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         arn: // Each revision has an ARN of its own; deregistered ones keep theirs, with their tags.
         Some(Arn::named("ecs", "task-definition", |name| {
@@ -377,6 +378,7 @@ impl Kind for TaskDefinition {
             ],
         },
     };
+    const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[];
 
     fn describe(is: &Fields, to: &mut Description) {
@@ -413,7 +415,9 @@ impl Kind for TaskDefinition {
     ) -> Result<(), Refusal> {
         Ok(deregister(at, at.name(), &at.owner, &at.past).await?)
     }
+}
 
+impl Released for TaskDefinition {
     async fn release(at: &At<Clients>, _there: &There<Fields>) -> Result<(), Refusal> {
         let none = Past::default();
         for (arn, tags) in our_revisions(at, at.name(), &at.owner, &none).await? {

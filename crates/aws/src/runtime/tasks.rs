@@ -1,4 +1,4 @@
-//! The tasks of a service that are to run, all of them.
+//! Tasks: what one is called, and those of a service that are to run, all of them.
 
 use aws_sdk_ecs::types::{DesiredStatus, Task};
 use deployer_core::error::Result;
@@ -9,7 +9,12 @@ use crate::error::Told as _;
 /// The most tasks that DescribeTasks takes in one call; ListTasks gives as many in a page.
 pub(super) const AT_ONCE: usize = 100;
 
-/// See above, in no order.
+/// The id at the end of a task's ARN.
+pub(crate) fn task_id(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+/// The tasks of a service that are to run, in no order.
 ///
 /// Errors: denied, when they may not be seen; not found, when there is no such service.
 pub(super) async fn of_service(clients: &Clients, service: &str) -> Result<Vec<Task>> {

@@ -26,7 +26,7 @@ use deployer_session::{Closed, Output, Session};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Names, autopsy, exec, sessions, stream_of};
+use super::{Names, exec, sessions, stream_of, tasks};
 use crate::client::Clients;
 use crate::logs::Streams;
 use crate::{logs, secret_store};
@@ -335,7 +335,7 @@ impl Awaited {
             }
             watch.note(&format!(
                 "task `{}` is about to start",
-                autopsy::task_id(task)
+                tasks::task_id(task)
             ));
             clients.clock().pause(Duration::from_secs(1)).await;
         }
@@ -373,7 +373,7 @@ fn told(error: &Error) -> String {
 }
 
 fn never_begun(task: &str, why: &str) -> Error {
-    let name = autopsy::task_id(task);
+    let name = tasks::task_id(task);
     let message = format!("the migration could not be begun in task `{name}`");
     let hint = match lacks_shell(why) {
         true => NO_SHELL,

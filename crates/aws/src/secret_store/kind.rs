@@ -45,6 +45,7 @@ impl Kind for Secret {
         },
     };
     const DATA: Data = Data::AsNoted;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
 
     fn describe(is: &SecretActual, to: &mut Description) {
@@ -67,7 +68,9 @@ impl Kind for Secret {
     ) -> Result<(), Refusal> {
         delete_secret(at, at.name()).await
     }
+}
 
+impl Tagged for Secret {
     async fn mark(
         at: &At<Clients>,
         _there: &There<SecretActual>,

@@ -22,7 +22,7 @@ use crate::client::Clients;
 pub(crate) const MEMBER: &str = "secretsmanager.member";
 
 /// One member, with the version of the secret that it is in.
-pub(super) struct Taken {
+pub(crate) struct Taken {
     clients: Arc<Clients>,
     address: Address,
     secret: String,

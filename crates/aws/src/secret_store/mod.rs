@@ -25,7 +25,7 @@ use crate::client::Clients;
 use crate::composition::Composition;
 use crate::error::{code, denied, failure};
 
-pub(crate) use members::MEMBER;
+pub(crate) use members::{MEMBER, Taken};
 pub(crate) use secret::{SECRET, Secret};
 
 /// The label of the version that is read by default.

@@ -66,6 +66,7 @@ mod scaling;
 mod secrets;
 mod sessions;
 mod shown;
+mod spoilt;
 mod stores;
 mod typed;
 mod undo;
@@ -160,6 +161,7 @@ const TESTS: &[&[Test]] = &[
     rates::TESTS,
     permissions::TESTS,
     contract::TESTS,
+    spoilt::TESTS,
     events::TESTS,
 ];
 

@@ -319,6 +319,58 @@ async fn app_runner(stage: &Stage, things: &mut Vec<Thing>) {
     }
 }
 
+/// What the sandbox itself holds that bears a mark, by `CLOUD/SERVICE/KIND/NAME`, with its tags:
+/// whatever kinds there are, and whoever knows them here.
+pub fn in_books(stage: &Stage) -> BTreeMap<String, Tags> {
+    let mut found = BTreeMap::new();
+    let dump = stage.sandbox.dump();
+    for (cloud, services) in members(&dump) {
+        for (service, kinds) in members(services) {
+            for (kind, things) in members(kinds) {
+                for (name, thing) in members(things) {
+                    let mut tags = Tags::new();
+                    collect(thing, &mut tags);
+                    if tags.contains_key(MARK) && thing["deleted"].is_null() {
+                        found.insert(format!("{cloud}/{service}/{kind}/{name}"), tags);
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The members of an object, or of a list by their places.
+fn members(value: &Value) -> Vec<(String, &Value)> {
+    match value {
+        Value::Object(object) => object.iter().map(|(key, it)| (key.clone(), it)).collect(),
+        Value::Array(list) => {
+            let list = list.iter().enumerate();
+            list.map(|(place, it)| (place.to_string(), it)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The tags and labels that are said anywhere in a thing.
+fn collect(value: &Value, tags: &mut Tags) {
+    let pair =
+        |key: &str, name: &str| Some((value.get(key)?.as_str()?, value.get(name)?.as_str()?));
+    for (key, text) in pair("Key", "Value").into_iter().chain(pair("key", "value")) {
+        tags.entry(key.to_owned())
+            .or_insert_with(|| text.to_owned());
+    }
+    for (name, below) in members(value) {
+        if let ("tags" | "labels" | "userLabels", Value::Object(map)) = (name.as_str(), below) {
+            for (key, text) in map {
+                let text = text.as_str().unwrap_or_default();
+                tags.entry(key.clone()).or_insert_with(|| text.to_owned());
+            }
+        }
+        collect(below, tags);
+    }
+}
+
 /// Where each kind is listed, and under which key.
 const GOOGLE: [(&str, &str); 6] = [
     ("v2/projects/P/locations/L/services", "services"),

@@ -89,7 +89,7 @@ impl<K: Kind> Resource for Leftover<K> {
     }
 
     async fn release(&self, there: &Self::Actual, _token: &Token) -> Result<()> {
-        let call = || K::release(&self.0, there);
+        let call = || async { K::MARKS.release(&self.0, there).await };
         sent::<K, _, _>(&self.0, "release", Passing::NOTHING, call)
             .await
             .map(drop)

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use serde::Serialize;
 
-use super::{Data, Kind, Site};
+use super::{Data, Kind, Managed, Site, Wish};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
+use crate::graph::Listed;
 use crate::node::{Evidence, Step, Token, Undone, Watch};
 
 /// When the things of a kind are deleted, where no inventory says what needs what: those of an
@@ -28,12 +29,7 @@ pub enum Tier {
     Ground,
 }
 
-/// A kind that its cloud's table lists.
-#[diagnostic::on_unimplemented(
-    message = "the kind `{Self}` is in no table",
-    note = "add it to `kinds!` in `kinds.rs` of its cloud: what is not listed could never be removed"
-)]
-pub trait Listed: Kind {}
+impl<K: Wish + Listed> Listed for Managed<K> {}
 
 /// What the table says of a kind, or of a step, which leaves nothing to remove.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +44,8 @@ pub struct Listing<F> {
     pub leaves: Option<&'static str>,
     /// What deleting one loses.
     pub data: Data,
+    /// Why it bears no mark of ours. `None` where it bears one.
+    pub markless: Option<&'static str>,
     /// What its cloud says of it.
     pub facts: F,
 }
@@ -61,23 +59,29 @@ impl<F> Listing<F> {
             tier: Some(K::TIER),
             leaves: K::LEAVES,
             data: K::DATA,
+            markless: K::MARKS.why_none(),
             facts: K::FACTS,
         }
     }
 }
 
-/// Makes a cloud's table: `ALL`, `tier` and `leftover`, and lists each kind.
+/// Makes a cloud's table: `ALL`, `tier` and `leftover`, and lists what may be declared.
 ///
-/// A thing of `kinds` is read and removed by itself; what has an address of `gone` goes with
-/// something else, or is a step: nothing is to be removed there.
+/// A thing of `kinds` is read and removed by itself; where a node of another type stands for it in
+/// the graph, `as` names that one. What has an address of `gone` goes with something else, or is a
+/// step: nothing is to be removed there.
 #[macro_export]
 macro_rules! kinds {
     (
         site: $site:ty, facts: $facts:ty;
-        kinds: $($kind:ty,)+;
-        gone: $($gone:expr,)*;
+        kinds: $($kind:ty $(as $node:ty)?,)+;
+        gone: $($within:ty = $gone:expr,)*;
     ) => {
-        $(impl $crate::kind::Listed for $kind {})+
+        $(
+            impl $crate::graph::Listed for $kind {}
+            $(impl $crate::graph::Listed for $node {})?
+        )+
+        $(impl $crate::graph::Listed for $within {})*
 
         /// Every kind that is removed by itself.
         pub(crate) const ALL: &[$crate::kind::Listing<$facts>] = &[
@@ -93,6 +97,7 @@ macro_rules! kinds {
         ]);
 
         /// What goes with something else, and steps.
+        #[allow(dead_code, reason = "a table may have none")]
         pub(crate) const GONE: &[&str] = &[$($gone),*];
 
         /// When the things of a kind are deleted. `None` for what this version does not remove.

@@ -21,7 +21,7 @@ use crate::capability::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
-use crate::graph::{Graph, Inputs, Output, Value};
+use crate::graph::{Graph, Inputs, Listed, Output, Value};
 use crate::jobs::Jobs;
 use crate::node::{Evidence, Step, Token, Undone, Watch};
 use crate::spec::MigrateSpec;
@@ -76,7 +76,7 @@ pub struct Migration<J> {
 /// Declares the migration of a service, which the cloud calls `service`; `build` takes what its
 /// executions and its database are made of. Returns what the service's next revision waits for, and
 /// the key once it has run.
-pub fn declare<J: Jobs>(
+pub fn declare<J: Jobs + Listed>(
     graph: &mut Graph,
     address: Address,
     (service, spec): (&str, &MigrateSpec),
@@ -102,6 +102,9 @@ pub fn declare<J: Jobs>(
     });
     (output, ran)
 }
+
+/// A migration is listed by the executions that it runs as.
+impl<J: Jobs + Listed> Listed for Migration<J> {}
 
 impl<J: Jobs> Migration<J> {
     /// The key, as soon as everything that it is made of is known.

@@ -10,6 +10,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::gate::{Candidate, Checks, Gate, Passage};
 use deployer_core::graph::Graph;
+use deployer_core::graph::Listed;
 use deployer_core::journal::Event;
 use deployer_core::node::{Kept, Reading, Resource, Token, Undone, Watch};
 
@@ -40,6 +41,8 @@ impl Service {
         there.clone()
     }
 }
+
+impl Listed for Service {}
 
 #[async_trait]
 impl Resource for Service {

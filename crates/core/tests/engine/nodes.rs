@@ -8,6 +8,7 @@ use deployer_core::address::{Address, CloudName};
 use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Listed;
 use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::node::{
     Action, Effect, Evidence, Kept, Reading, Resource, Step, Token, Undone, Watch,
@@ -23,6 +24,8 @@ struct Source {
     output: Output<String>,
     fails: bool,
 }
+
+impl Listed for Source {}
 
 #[async_trait]
 impl Resource for Source {
@@ -96,6 +99,8 @@ impl Taker {
 
 struct AsResource(Taker);
 
+impl Listed for AsResource {}
+
 #[async_trait]
 impl Resource for AsResource {
     type Actual = ();
@@ -142,6 +147,8 @@ impl Resource for AsResource {
 }
 
 struct AsStep(Taker);
+
+impl Listed for AsStep {}
 
 #[async_trait]
 impl Step for AsStep {

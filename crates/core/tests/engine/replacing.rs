@@ -6,7 +6,7 @@ use deployer_core::address::{Address, CloudName};
 use deployer_core::engine::{OnFailure, Verdict};
 use deployer_core::error::{ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
-use deployer_core::graph::Graph;
+use deployer_core::graph::{Graph, Listed};
 use deployer_core::node::{Action, Effect, Kept, Reading, Resource, Token, Watch};
 use deployer_core::plan::{Change, Plan};
 
@@ -233,6 +233,8 @@ async fn one_that_another_hand_rebuilt_is_deleted_first_and_stays_while_it_is_us
 
 /// Uses a tuning, whatever it is.
 struct User(Address);
+
+impl Listed for User {}
 
 #[async_trait]
 impl Resource for User {

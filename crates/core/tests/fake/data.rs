@@ -7,6 +7,7 @@ use deployer_core::address::Address;
 use deployer_core::capability::{Birth, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Listed;
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Kept, Reading, Ready, Resource, Token, Watch};
 use deployer_core::ours::Past;
@@ -109,6 +110,8 @@ impl InstanceNode {
         self.api.write(call, name, put).await
     }
 }
+
+impl Listed for InstanceNode {}
 
 #[async_trait]
 impl Resource for InstanceNode {
@@ -228,6 +231,8 @@ pub struct RecordNode {
     pub leads_to: String,
     pub past: Past,
 }
+
+impl Listed for RecordNode {}
 
 #[async_trait]
 impl Resource for RecordNode {

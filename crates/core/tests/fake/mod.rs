@@ -25,8 +25,9 @@ use deployer_core::capability::{
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
 use deployer_core::gate::HoldsBack;
+use deployer_core::graph::Listed;
 use deployer_core::graph::{Graph, Output, Value};
-use deployer_core::kind::{Declared, Listed, Wish};
+use deployer_core::kind::{Declared, Wish};
 use deployer_core::migration::{self, Migrated};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
 use deployer_core::one_off::{OneOffs, Order};

@@ -10,6 +10,7 @@ use deployer_core::capability::{Birth, ImageRef, Revision, SecretVersion};
 use deployer_core::clock::Clock;
 use deployer_core::error::Result;
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Listed;
 use deployer_core::graph::{Output, Value};
 use deployer_core::jobs::{self, End, Jobs, Nth, Started, State, Trail};
 use deployer_core::migration::{Identity, Migrated, Whose};
@@ -65,6 +66,8 @@ impl DefinitionNode {
         self.api.write("RegisterDefinition", family, effect).await
     }
 }
+
+impl Listed for DefinitionNode {}
 
 #[async_trait]
 impl Resource for DefinitionNode {
@@ -344,6 +347,8 @@ impl ServiceNode {
         self.api.write(call, name, effect).await
     }
 }
+
+impl Listed for ServiceNode {}
 
 #[async_trait]
 impl Resource for ServiceNode {

@@ -8,6 +8,7 @@ use deployer_core::address::Address;
 use deployer_core::capability::{ImageRef, SecretContent, SecretVersion};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::{FieldChange, Fields};
+use deployer_core::graph::Listed;
 use deployer_core::graph::{Output, Value};
 use deployer_core::node::{Evidence, Kept, Reading, Resource, Step, Token, Undone, Watch};
 use deployer_core::ours::Stranger;
@@ -39,6 +40,8 @@ pub struct Repository {
     pub address: Address,
     pub base: Output<String>,
 }
+
+impl Listed for Repository {}
 
 #[async_trait]
 impl Resource for Repository {
@@ -245,6 +248,8 @@ impl SecretNode {
     }
 }
 
+impl Listed for SecretNode {}
+
 #[async_trait]
 impl Resource for SecretNode {
     type Actual = SecretActual;
@@ -356,6 +361,8 @@ pub struct LogGroup {
     pub address: Address,
     pub ready: Output<()>,
 }
+
+impl Listed for LogGroup {}
 
 #[async_trait]
 impl Resource for LogGroup {

@@ -7,8 +7,8 @@ use deployer_core::address::Target;
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::{
-    At, Changed, Description, Field, Generations, Kind, Marking, Naming, Order, Ownership, Parts,
-    Passing, Refused, Seen, Site, TagChanges, Tags, There, Tier, Wish,
+    At, Changed, Data, Description, Field, Generations, Kind, Marking, Marks, Naming, Order,
+    Ownership, Parts, Passing, Refused, Seen, Site, TagChanges, Tagged, Tags, There, Tier, Wish,
 };
 use deployer_core::name_rule;
 use deployer_core::names::OWNER_TAG;
@@ -16,6 +16,8 @@ use deployer_core::node::{Kept, Reading, Token};
 use deployer_core::ours::Owner;
 use deployer_core::spec::EnvironmentSpec;
 
+use super::runtime::Executions;
+use super::storage::ImageCopy;
 use super::world::{Api, World};
 
 /// What the fake's kinds are reached through.
@@ -103,6 +105,8 @@ impl Kind for Tuning {
     const WAS: &'static [&'static str] = &["fake.knobs"];
     const NOUN: &'static str = "tuning";
     const TIER: Tier = Tier::Ground;
+    const DATA: Data = Data::None;
+    const MARKS: Marks<Self> = Marks::tags();
     const GENERATIONS: Option<Generations> = Some(Generations {
         fields: &[THREADS],
         rule: || &TUNING,
@@ -141,7 +145,9 @@ impl Kind for Tuning {
         };
         Ok(at.api.write("DeleteTuning", at.name(), effect).await?)
     }
+}
 
+impl Tagged for Tuning {
     async fn mark(_: &At<FakeSite>, _: &There<Self>, _: TagChanges) -> Result<(), Refusal> {
         Err(Error::internal("the fake's tunings are marked when they are made").into())
     }
@@ -206,6 +212,8 @@ impl Kind for Unnamed {
     const KIND: &'static str = "fake.unnamed";
     const NOUN: &'static str = "unnamed thing";
     const TIER: Tier = Tier::Ground;
+    const DATA: Data = Data::None;
+    const MARKS: Marks<Self> = Marks::tags();
     const FACTS: () = ();
     const ABSENT: &'static [&'static str] = &[];
 
@@ -218,6 +226,12 @@ impl Kind for Unnamed {
     }
 
     async fn remove(_: &At<FakeSite>, _: &There<()>, _: &Token) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+impl Tagged for Unnamed {
+    async fn mark(_: &At<FakeSite>, _: &There<()>, _: TagChanges) -> Result<(), Refusal> {
         Ok(())
     }
 }
@@ -251,5 +265,5 @@ deployer_core::kinds! {
         Tuning,
         Unnamed,
     ;
-    gone: "fake.image", "fake.migration",;
+    gone: ImageCopy = "fake.image", Executions = "fake.migration",;
 }

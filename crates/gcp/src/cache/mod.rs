@@ -175,25 +175,33 @@ impl Kind for Instance {
     const KIND: &'static str = "redis.instance";
     const NOUN: &'static str = "cache";
     const TIER: Tier = Tier::Store;
-    const FACTS: Access = Access {
-        feature: Feature::Caches,
-        read: &[
-            "redis.instances.get",
-            "redis.instances.getAuthString",
-            "redis.instances.list",
-            "redis.operations.get",
-        ],
-        change: &[
-            "redis.instances.create",
-            "redis.instances.delete",
-            "redis.instances.update",
-            "redis.instances.upgrade",
-        ],
-        roles: &["roles/redis.admin"],
-        on: On::Project,
+    const FACTS: Facts = Facts {
+        api: "redis.googleapis.com",
+        unnamed: Unnamed::Listed {
+            what: "Memorystore instances",
+            list: |project, _| Box::pin(list(project)),
+        },
+        access: Access {
+            feature: Feature::Caches,
+            read: &[
+                "redis.instances.get",
+                "redis.instances.getAuthString",
+                "redis.instances.list",
+                "redis.operations.get",
+            ],
+            change: &[
+                "redis.instances.create",
+                "redis.instances.delete",
+                "redis.instances.update",
+                "redis.instances.upgrade",
+            ],
+            roles: &["roles/redis.admin"],
+            on: On::Project,
+        },
     };
     /// Sessions and queues are in it, and nowhere else.
     const DATA: Data = Data::Guarded;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe((instance, names): &CacheIs, to: &mut Description) {
@@ -216,7 +224,14 @@ impl Kind for Instance {
     ) -> Result<(), Refusal> {
         Ok(Calls::new(at.site(), at.name()).delete().await?)
     }
+}
 
+async fn list(project: &Project) -> Labelled {
+    let redis = project.clients.redis.reading().await;
+    read!(redis.list_instances().set_parent(project.names.location()))
+}
+
+impl Tagged for Instance {
     async fn mark(at: &At<Project>, there: &There<CacheIs>, by: TagChanges) -> Result<(), Refusal> {
         let calls = Calls::new(at.site(), at.name());
         let instance = model::Instance::new()

@@ -45,7 +45,7 @@ pub(crate) struct Actual {
 }
 
 /// The user of one database of the manifest.
-pub(super) struct User {
+pub(crate) struct User {
     pub(super) calls: Calls,
     pub(super) address: Address,
     pub(super) user: String,

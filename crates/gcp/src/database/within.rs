@@ -16,7 +16,7 @@ use crate::error::{self, Found};
 pub(crate) const KIND: &str = "sql.database";
 
 /// One database of the manifest.
-pub(super) struct Within {
+pub(crate) struct Within {
     pub(super) calls: Calls,
     pub(super) address: Address,
     pub(super) database: String,

@@ -178,23 +178,29 @@ impl Kind for Record {
     const KIND: &'static str = "dns.record";
     const NOUN: &'static str = "record";
     const TIER: Tier = Tier::Edge;
-    const FACTS: Access = Access {
-        feature: Feature::Dns,
-        read: &[
-            "dns.managedZones.get",
-            "dns.managedZones.list",
-            "dns.resourceRecordSets.list",
-        ],
-        change: &[
-            "dns.changes.create",
-            "dns.changes.get",
-            "dns.resourceRecordSets.create",
-            "dns.resourceRecordSets.delete",
-            "dns.resourceRecordSets.update",
-        ],
-        roles: &["roles/dns.admin"],
-        on: On::Project,
+    const DATA: Data = Data::None;
+    const FACTS: Facts = Facts {
+        api: "dns.googleapis.com",
+        unnamed: Unnamed::With("nothing: it is told, and stays"),
+        access: Access {
+            feature: Feature::Dns,
+            read: &[
+                "dns.managedZones.get",
+                "dns.managedZones.list",
+                "dns.resourceRecordSets.list",
+            ],
+            change: &[
+                "dns.changes.create",
+                "dns.changes.get",
+                "dns.resourceRecordSets.create",
+                "dns.resourceRecordSets.delete",
+                "dns.resourceRecordSets.update",
+            ],
+            roles: &["roles/dns.admin"],
+            on: On::Project,
+        },
     };
+    const MARKS: Marks<Self> = Marks::None("Cloud DNS labels zones, and no record in them");
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(is: &Actual, to: &mut Description) {
@@ -226,11 +232,6 @@ impl Kind for Record {
         _token: &Token,
     ) -> Result<(), Refusal> {
         Ok(remove(&calls(at)?, &there.is).await?)
-    }
-
-    /// It carries no mark: there is nothing to take off.
-    async fn release(_at: &At<Project>, _there: &There<Actual>) -> Result<(), Refusal> {
-        Ok(())
     }
 }
 

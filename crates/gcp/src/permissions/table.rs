@@ -201,7 +201,7 @@ pub static NEEDS: LazyLock<Vec<Need>> = LazyLock::new(|| {
     let of_kinds = kinds::ALL.iter().map(|it| Need {
         kind: it.kind,
         noun: it.noun,
-        access: it.facts,
+        access: it.facts.access,
     });
     let mut needs: Vec<Need> = OTHERS.iter().copied().chain(of_kinds).collect();
     needs.sort_by_key(|it| it.access.feature);

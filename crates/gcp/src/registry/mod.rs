@@ -116,7 +116,7 @@ fn split(repository: &str) -> (&str, &str) {
 }
 
 /// The copy of one image.
-struct Copy {
+pub(crate) struct Copy {
     project: Arc<Project>,
     address: Address,
     repository: String,

@@ -29,21 +29,29 @@ impl Kind for Repository {
     const KIND: &'static str = "artifactregistry.repository";
     const NOUN: &'static str = "repository";
     const TIER: Tier = Tier::Store;
-    const FACTS: Access = Access {
-        feature: Feature::Always,
-        read: &[
-            "artifactregistry.repositories.get",
-            "artifactregistry.repositories.list",
-        ],
-        change: &[
-            "artifactregistry.repositories.create",
-            "artifactregistry.repositories.delete",
-            "artifactregistry.repositories.update",
-        ],
-        roles: &["roles/artifactregistry.admin"],
-        on: On::Project,
+    const FACTS: Facts = Facts {
+        api: "artifactregistry.googleapis.com",
+        unnamed: Unnamed::Listed {
+            what: "Artifact Registry repositories",
+            list: |project, _| Box::pin(list(project)),
+        },
+        access: Access {
+            feature: Feature::Always,
+            read: &[
+                "artifactregistry.repositories.get",
+                "artifactregistry.repositories.list",
+            ],
+            change: &[
+                "artifactregistry.repositories.create",
+                "artifactregistry.repositories.delete",
+                "artifactregistry.repositories.update",
+            ],
+            roles: &["roles/artifactregistry.admin"],
+            on: On::Project,
+        },
     };
     const DATA: Data = Data::Guarded;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
     const TAKEN: &'static [&'static str] = &[ALREADY_EXISTS];
 
@@ -73,7 +81,15 @@ impl Kind for Repository {
         let call = repositories.delete_repository();
         settle(at, call.set_name(path(at)).send().await?, "delete").await
     }
+}
 
+async fn list(project: &Project) -> Labelled {
+    let repositories = project.clients.repositories.reading().await;
+    let list = repositories.list_repositories();
+    read!(list.set_parent(project.names.location()))
+}
+
+impl Tagged for Repository {
     async fn mark(at: &At<Project>, there: &There<Format>, by: TagChanges) -> Result<(), Refusal> {
         let repository = model::Repository::new()
             .set_name(path(at))

@@ -1,7 +1,24 @@
 //! Reads Cloud Run's conditions: how something stands, in the cloud's own words; pure.
 
+use deployer_core::jobs::{self, End};
 use google_cloud_run_v2::model::condition::{Reasons, State};
 use google_cloud_run_v2::model::{Condition, Execution, Revision};
+
+use crate::secret_store::moment;
+
+/// What is told of an execution.
+pub(crate) fn execution(told: &Execution) -> jobs::Execution {
+    jobs::Execution {
+        id: told.name.clone(),
+        made: moment(told.create_time.as_ref()),
+        state: match ending(told) {
+            Ending::NotYet(why) => jobs::State::Running(why),
+            Ending::Succeeded => jobs::State::Over(End::Succeeded),
+            Ending::Failed(why) => jobs::State::Over(End::Failed(why)),
+            Ending::NeverStarted(why) => jobs::State::Over(End::NeverRan(why)),
+        },
+    }
+}
 
 /// `HEALTH_CHECK_CONTAINER_ERROR: The user-provided container failed to start ...`.
 pub(crate) fn words(condition: &Condition) -> String {

@@ -377,13 +377,20 @@ impl Kind for Invoker {
     const KIND: &'static str = "run.invoker";
     const NOUN: &'static str = "callers of service";
     const TIER: Tier = Tier::Edge;
-    const FACTS: Access = Access {
-        feature: Feature::Always,
-        read: &["run.services.getIamPolicy"],
-        change: &["run.services.setIamPolicy"],
-        roles: &["roles/run.admin"],
-        on: On::Project,
+    const DATA: Data = Data::None;
+    const FACTS: Facts = Facts {
+        api: "run.googleapis.com",
+        unnamed: Unnamed::With(service::KIND),
+        access: Access {
+            feature: Feature::Always,
+            read: &["run.services.getIamPolicy"],
+            change: &["run.services.setIamPolicy"],
+            roles: &["roles/run.admin"],
+            on: On::Project,
+        },
     };
+    const MARKS: Marks<Self> =
+        Marks::None("everyone could call it before us: nothing of it is ours");
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe((): &(), to: &mut Description) {
@@ -416,11 +423,6 @@ impl Kind for Invoker {
     async fn remove(at: &At<Project>, _there: &There<()>, _token: &Token) -> Result<(), Refusal> {
         let calls = Calls::new(at.site(), at.name());
         Ok(calls.close_what_is_there().await?)
-    }
-
-    /// Everyone could call it before us: nothing of it is ours.
-    async fn release(_at: &At<Project>, _there: &There<()>) -> Result<(), Refusal> {
-        Ok(())
     }
 }
 

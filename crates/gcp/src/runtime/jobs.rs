@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
-use deployer_core::jobs::{End, Execution, Jobs, Nth, Started, State, Trail};
+use deployer_core::jobs::{Execution, Jobs, Nth, Started, Trail};
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_run_v2::model;
 use google_cloud_run_v2::model::{Job, Task};
@@ -22,10 +22,9 @@ use crate::error;
 use crate::logs;
 use crate::paths::short;
 use crate::project::Project;
-use crate::runtime::conditions::{self, Ending};
-use crate::runtime::one_off::Instead;
-use crate::runtime::{job, one_off};
-use crate::secret_store::moment;
+use crate::runtime::conditions::execution;
+use crate::runtime::instead::{self, Instead};
+use crate::runtime::job;
 
 /// To schedule a task and pull its image, beside the program's own time.
 const START_ALLOWANCE: Duration = Duration::from_secs(600);
@@ -278,22 +277,9 @@ impl Jobs for Executions {
     }
 }
 
-pub(super) fn execution(told: &model::Execution) -> Execution {
-    Execution {
-        id: told.name.clone(),
-        made: moment(told.create_time.as_ref()),
-        state: match conditions::ending(told) {
-            Ending::NotYet(why) => State::Running(why),
-            Ending::Succeeded => State::Over(End::Succeeded),
-            Ending::Failed(why) => State::Over(End::Failed(why)),
-            Ending::NeverStarted(why) => State::Over(End::NeverRan(why)),
-        },
-    }
-}
-
 fn is_for(execution: &model::Execution, key: &str) -> bool {
     job::key_of(&execution.labels).is_some_and(|mark| mark == key)
-        || one_off::has_key(execution, key)
+        || instead::has_key(execution, key)
 }
 
 fn is_running(execution: &model::Execution) -> bool {

@@ -5,9 +5,10 @@
 pub(crate) mod conditions;
 pub(crate) mod container;
 pub(crate) mod creation;
+mod instead;
 pub(crate) mod invoker;
 pub(crate) mod job;
-mod jobs;
+pub(crate) mod jobs;
 pub(crate) mod migration;
 pub(crate) mod one_off;
 pub(crate) mod operate;

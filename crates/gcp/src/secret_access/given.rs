@@ -17,9 +17,10 @@ use super::{Access, BETWEEN, described};
 use crate::error::{self, Found};
 use crate::paths::short;
 use crate::permissions::Access as Permissions;
+use crate::secret_store::SECRET;
 use crate::site::prelude::{
-    At, Data, Description, Feature, Kind, NOT_FOUND, On, Project, Reading, Refusal, Result, There,
-    Tier, Token, tags,
+    At, Data, Description, Facts, Feature, Kind, Marks, NOT_FOUND, On, Project, Reading, Refusal,
+    Released, Result, There, Tier, Token, Unnamed, tags,
 };
 
 impl Kind for Access {
@@ -28,14 +29,19 @@ impl Kind for Access {
     const KIND: &'static str = "secretmanager.access";
     const NOUN: &'static str = "access to a secret";
     const TIER: Tier = Tier::Within;
-    const FACTS: Permissions = Permissions {
-        feature: Feature::Secrets,
-        read: &["secretmanager.secrets.getIamPolicy"],
-        change: &["secretmanager.secrets.setIamPolicy"],
-        roles: &["roles/secretmanager.admin"],
-        on: On::Project,
+    const FACTS: Facts = Facts {
+        api: "secretmanager.googleapis.com",
+        unnamed: Unnamed::With(SECRET),
+        access: Permissions {
+            feature: Feature::Secrets,
+            read: &["secretmanager.secrets.getIamPolicy"],
+            change: &["secretmanager.secrets.setIamPolicy"],
+            roles: &["roles/secretmanager.admin"],
+            on: On::Project,
+        },
     };
     const DATA: Data = Data::None;
+    const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(is: &Fields, to: &mut Description) {
@@ -61,7 +67,9 @@ impl Kind for Access {
     ) -> Result<(), Refusal> {
         Ok(Given::new(at).take_away().await?)
     }
+}
 
+impl Released for Access {
     /// What we alone bound to a secret that stays is taken away from it.
     async fn release(at: &At<Project>, _there: &There<Fields>) -> Result<(), Refusal> {
         Ok(Given::new(at).take_away().await?)

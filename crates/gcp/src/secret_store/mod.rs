@@ -6,7 +6,7 @@ mod members;
 mod secret;
 
 pub(crate) use calls::{Store, moment};
-pub(crate) use members::MEMBER;
+pub(crate) use members::{MEMBER, Taken};
 pub(crate) use secret::{SECRET, Secret};
 
 use std::sync::Mutex;
@@ -29,7 +29,6 @@ use crate::error::{self, Found};
 use crate::labels;
 
 use calls::{denied, number};
-use members::Taken;
 
 impl SecretStore for Composition<'_> {
     fn secret(

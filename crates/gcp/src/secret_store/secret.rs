@@ -14,6 +14,7 @@ use deployer_core::fields::{FieldChange, FieldValue, Fields};
 use deployer_core::graph::Output;
 use deployer_core::kind::Ownership;
 use deployer_core::member::binary;
+use deployer_core::names::OWNER_TAG;
 use deployer_core::node::{Effect, Resource, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::spec::SecretSource;
@@ -234,25 +235,33 @@ impl Kind for Secret {
     const KIND: &'static str = "secretmanager.secret";
     const NOUN: &'static str = "secret";
     const TIER: Tier = Tier::Store;
-    const FACTS: Access = Access {
-        feature: Feature::Secrets,
-        read: &[
-            "secretmanager.secrets.get",
-            "secretmanager.secrets.list",
-            "secretmanager.versions.access",
-            "secretmanager.versions.get",
-            "secretmanager.versions.list",
-        ],
-        change: &[
-            "secretmanager.secrets.create",
-            "secretmanager.secrets.delete",
-            "secretmanager.secrets.update",
-            "secretmanager.versions.add",
-        ],
-        roles: &["roles/secretmanager.admin"],
-        on: On::Project,
+    const FACTS: Facts = Facts {
+        api: "secretmanager.googleapis.com",
+        unnamed: Unnamed::Listed {
+            what: "secrets",
+            list: |project, label| Box::pin(list(project, label)),
+        },
+        access: Access {
+            feature: Feature::Secrets,
+            read: &[
+                "secretmanager.secrets.get",
+                "secretmanager.secrets.list",
+                "secretmanager.versions.access",
+                "secretmanager.versions.get",
+                "secretmanager.versions.list",
+            ],
+            change: &[
+                "secretmanager.secrets.create",
+                "secretmanager.secrets.delete",
+                "secretmanager.secrets.update",
+                "secretmanager.versions.add",
+            ],
+            roles: &["roles/secretmanager.admin"],
+            on: On::Project,
+        },
     };
     const DATA: Data = Data::AsNoted;
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(_is: &Actual, _to: &mut Description) {}
@@ -279,7 +288,15 @@ impl Kind for Secret {
     ) -> Result<(), Refusal> {
         Ok(delete(&Store::new(at.site(), at.name()), &there.is).await?)
     }
+}
 
+async fn list(project: &Project, label: &str) -> Labelled {
+    let secrets = project.clients.secrets.reading().await;
+    let list = secrets.list_secrets().set_parent(project.names.project());
+    read!(list.set_filter(format!("labels.{OWNER_TAG}={label}")))
+}
+
+impl Tagged for Secret {
     async fn mark(at: &At<Project>, there: &There<Actual>, by: TagChanges) -> Result<(), Refusal> {
         let labels = by.applied_to(&there.tags).into_iter().collect();
         label(&Store::new(at.site(), at.name()), &there.is, labels).await?;

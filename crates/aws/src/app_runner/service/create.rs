@@ -8,9 +8,10 @@ use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Pace, poll};
 
 use super::Service;
-use crate::app_runner::begin::{self, Begun};
+use crate::app_runner::begin;
 use crate::app_runner::calls::{ROLE_UNKNOWN_YET, SETTLING, UNKNOWN_ROLE, absent};
 use crate::app_runner::hints;
+use crate::app_runner::operations::Begun;
 use crate::app_runner::operations::Ours;
 use crate::error::{Told, incomplete};
 use crate::site::prelude::*;

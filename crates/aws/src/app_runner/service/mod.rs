@@ -22,15 +22,14 @@ use deployer_core::redeploy::{self, Redeploy};
 use deployer_core::spec::LedgerNote;
 use deployer_core::wait::{Pace, Readiness};
 
-use super::begin::Begun;
 use super::calls::{self, absent};
 use super::described::{
     AROUND, CREATE_FAILED, DELETE_FAILED, fields_of, image_of, is_private, revision_of,
 };
-use super::operations::{self, Ours};
+use super::operations::{self, Begun, Ours};
 use super::served::as_it_serves;
 use super::shape::{Around, Shape};
-use super::{autopsy, hints, kind, url_of};
+use super::{autopsy, hints, url_of};
 use crate::error::Told;
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
@@ -382,7 +381,7 @@ impl Resource for Service {
         if free.is_none() {
             return Ok(());
         }
-        let deleted = kind::delete(&self.clients, arn).await;
+        let deleted = calls::delete(&self.clients, arn).await;
         deleted.told(|| format!("delete service `{}`", self.name()))
     }
 

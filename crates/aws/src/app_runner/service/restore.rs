@@ -10,9 +10,10 @@ use deployer_core::node::{Undone, Watch};
 use deployer_core::wait::{Look, Pace, Readiness, poll};
 
 use super::{Actual, Service};
-use crate::app_runner::begin::{self, Begun, Deployment};
+use crate::app_runner::begin::{self, Deployment};
 use crate::app_runner::calls::{self, absent};
 use crate::app_runner::described::{fields_of, revision_of};
+use crate::app_runner::operations::Begun;
 use crate::app_runner::{operations, switch};
 use crate::error::Told;
 use crate::site::prelude::*;

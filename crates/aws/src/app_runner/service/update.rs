@@ -7,7 +7,8 @@ use deployer_core::node::Watch;
 use deployer_core::redeploy;
 
 use super::{Actual, Service, Silent};
-use crate::app_runner::begin::{self, Begun, Deployment};
+use crate::app_runner::begin::{self, Deployment};
+use crate::app_runner::operations::Begun;
 use crate::app_runner::shape::with_image;
 use crate::app_runner::{calls, switch};
 use crate::site::prelude::*;

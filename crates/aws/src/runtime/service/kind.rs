@@ -14,6 +14,7 @@ impl Kind for Service {
     const KIND: &'static str = "ecs.service";
     const NOUN: &'static str = "service";
     const TIER: Tier = Tier::Service;
+    const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
         arn: Some(Arn::new("ecs", "service")),
         access: Access {
@@ -36,6 +37,7 @@ impl Kind for Service {
         },
     };
     /// It drains, or is gone.
+    const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] =
         &["ServiceNotFoundException", "ServiceNotActiveException"];
 
@@ -59,7 +61,9 @@ impl Kind for Service {
     ) -> Result<(), Refusal> {
         delete(at, at.name()).await
     }
+}
 
+impl Tagged for Service {
     async fn mark(
         at: &At<Clients>,
         there: &There<SdkService>,

@@ -16,6 +16,7 @@ use crate::capability::{ImageRef, MigrationRecord, MigrationStanding, Rerun, Tur
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
+use crate::graph::Listed;
 use crate::graph::{Output, Value};
 use crate::jobs::{End, Execution, Jobs, Nth, Started, State, Trail};
 use crate::node::{Step, Token, Undone, Watch};
@@ -186,6 +187,8 @@ impl Fake {
         self.knows(made) && made.at + world.lag <= self.now()
     }
 }
+
+impl Listed for Fake {}
 
 #[async_trait]
 impl Jobs for Fake {

@@ -375,13 +375,22 @@ impl Kind for RunJob {
     const KIND: &'static str = "run.job";
     const NOUN: &'static str = "job";
     const TIER: Tier = Tier::Definition;
-    const FACTS: Access = Access {
-        feature: Feature::Migrations,
-        read: &["run.jobs.get", "run.jobs.list", "run.operations.get"],
-        change: &["run.jobs.create", "run.jobs.delete", "run.jobs.update"],
-        roles: &["roles/run.developer"],
-        on: On::Project,
+    const DATA: Data = Data::None;
+    const FACTS: Facts = Facts {
+        api: "run.googleapis.com",
+        unnamed: Unnamed::Listed {
+            what: "Cloud Run jobs",
+            list: |project, _| Box::pin(list(project)),
+        },
+        access: Access {
+            feature: Feature::Migrations,
+            read: &["run.jobs.get", "run.jobs.list", "run.operations.get"],
+            change: &["run.jobs.create", "run.jobs.delete", "run.jobs.update"],
+            roles: &["roles/run.developer"],
+            on: On::Project,
+        },
     };
+    const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(_is: &Job, _to: &mut Description) {}
@@ -398,7 +407,14 @@ impl Kind for RunJob {
     async fn remove(at: &At<Project>, _there: &There<Job>, _token: &Token) -> Result<(), Refusal> {
         Ok(Calls::new(at.site(), at.name()).delete().await?)
     }
+}
 
+async fn list(project: &Project) -> Labelled {
+    let jobs = project.clients.jobs.reading().await;
+    read!(jobs.list_jobs().set_parent(project.names.location()))
+}
+
+impl Released for RunJob {
     /// Its executions' labels go with it.
     async fn release(at: &At<Project>, there: &There<Job>) -> Result<(), Refusal> {
         let calls = Calls::new(at.site(), at.name());

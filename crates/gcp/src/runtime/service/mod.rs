@@ -147,23 +147,32 @@ impl Kind for RunService {
     const KIND: &'static str = "run.service";
     const NOUN: &'static str = "service";
     const TIER: Tier = Tier::Service;
-    const FACTS: Access = Access {
-        feature: Feature::Always,
-        read: &[
-            "run.operations.get",
-            "run.revisions.get",
-            "run.revisions.list",
-            "run.services.get",
-            "run.services.list",
-        ],
-        change: &[
-            "run.services.create",
-            "run.services.delete",
-            "run.services.update",
-        ],
-        roles: &["roles/run.developer"],
-        on: On::Project,
+    const DATA: Data = Data::None;
+    const FACTS: Facts = Facts {
+        api: "run.googleapis.com",
+        unnamed: Unnamed::Listed {
+            what: "Cloud Run services",
+            list: |project, _| Box::pin(list(project)),
+        },
+        access: Access {
+            feature: Feature::Always,
+            read: &[
+                "run.operations.get",
+                "run.revisions.get",
+                "run.revisions.list",
+                "run.services.get",
+                "run.services.list",
+            ],
+            change: &[
+                "run.services.create",
+                "run.services.delete",
+                "run.services.update",
+            ],
+            roles: &["roles/run.developer"],
+            on: On::Project,
+        },
     };
+    const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
 
     fn describe(is: &model::Service, to: &mut Description) {
@@ -186,7 +195,18 @@ impl Kind for RunService {
     ) -> Result<(), Refusal> {
         Ok(Calls::new(at.site(), at.name()).delete().await?)
     }
+}
 
+async fn list(project: &Project) -> Labelled {
+    let services = project.clients.services.reading().await;
+    read!(
+        services
+            .list_services()
+            .set_parent(project.names.location())
+    )
+}
+
+impl Released for RunService {
     /// The mark of its revisions stays: another template would be another revision.
     async fn release(at: &At<Project>, _there: &There<model::Service>) -> Result<(), Refusal> {
         let calls = Calls::new(at.site(), at.name());

@@ -8,28 +8,30 @@ use std::time::Duration;
 use crate::spec::{DnsProvider, GcpSpec};
 use deployer_core::capability::Switching;
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::permissions::Feature;
 use deployer_core::spec::EnvironmentSpec;
 use deployer_core::wait::{Look, Pace, poll};
 use serde_json::{Value, json};
 
-use super::Apis;
+use crate::apis::Apis;
 use crate::credentials;
 use crate::hints;
+use crate::kinds;
 use crate::paths::short;
 use crate::project::Project;
 
-/// What a project may have to switch on; Service Usage itself, Cloud Logging and Cloud Storage are
-/// on from the start ("Enabled by default" in its documentation), Resource Manager is done without.
-const KNOWN: [&str; 8] = [
-    "artifactregistry.googleapis.com",
-    "compute.googleapis.com",
-    "dns.googleapis.com",
-    "redis.googleapis.com",
-    "run.googleapis.com",
-    "secretmanager.googleapis.com",
-    "sqladmin.googleapis.com",
-    "vpcaccess.googleapis.com",
-];
+/// What is in the project's network and not a kind: those who put something into a subnetwork, or
+/// behind a connector, need its API as well.
+const NETWORK: &str = "compute.googleapis.com";
+const CONNECTORS: &str = "vpcaccess.googleapis.com";
+
+/// What a project may have to switch on: what the kinds of the table say; Service Usage itself, Cloud
+/// Logging and Cloud Storage are on from the start ("Enabled by default" in its documentation),
+/// Resource Manager is done without.
+fn known() -> BTreeSet<&'static str> {
+    let of_kinds = kinds::ALL.iter().map(|it| it.facts.api);
+    of_kinds.chain([NETWORK, CONNECTORS]).collect()
+}
 
 /// "If you enabled this API recently, wait a few minutes for the action to propagate to our
 /// systems."
@@ -58,7 +60,11 @@ impl Apis {
     /// Notes what is off. A caller who may not see it is told by each API itself.
     pub(crate) async fn look(&self, project: &Project) {
         let id = &project.names.project;
-        let names = KNOWN.map(|api| format!("names=projects/{id}/services/{api}"));
+        let known = known();
+        let names: Vec<String> = known
+            .iter()
+            .map(|api| format!("names=projects/{id}/services/{api}"))
+            .collect();
         let path = format!("/v1/projects/{id}/services:batchGet?{}", names.join("&"));
         let call = self
             .http
@@ -82,14 +88,12 @@ impl Apis {
         }
         let states = states["services"].as_array().into_iter().flatten();
         let off = states.filter(|state| state["state"] == "DISABLED");
-        let off: BTreeSet<&str> = off
+        let off: Vec<&str> = off
             .filter_map(|state| state["config"]["name"].as_str().or(state["name"].as_str()))
-            .filter_map(|name| KNOWN.into_iter().find(|api| name.ends_with(api)))
             .collect();
-        *self.off.lock().unwrap_or_else(PoisonError::into_inner) = off
-            .into_iter()
-            .filter_map(|name| KNOWN.into_iter().find(|api| *api == name))
-            .collect();
+        let off = |api: &&str| off.iter().any(|name| name.ends_with(api));
+        *self.off.lock().unwrap_or_else(PoisonError::into_inner) =
+            known.into_iter().filter(off).collect();
     }
 
     /// Makes sure that everything that `env` needs is on; tells what was switched on.
@@ -179,7 +183,10 @@ impl Apis {
     async fn answer_at_last(&self, project: &Project, apis: &[&str]) -> Result<()> {
         let (clock, pace) = (project.context.clock.as_ref(), Pace::until(PROPAGATION));
         for api in apis {
-            let Some(path) = harmless(api, project) else {
+            let names = &project.names;
+            let location = names.location();
+            let at = (names.project.as_str(), location.as_str());
+            let Some(path) = harmless(api, at) else {
                 continue;
             };
             let url = self.url(api, &path);
@@ -294,36 +301,52 @@ fn refusal(project: &Project, off: &[&str]) -> Error {
 
 /// The APIs that an environment needs.
 fn needed(env: &EnvironmentSpec, section: &GcpSpec) -> BTreeSet<&'static str> {
-    let in_cloud_dns = env.services.values().any(|service| {
-        let own = section.services.get(&service.key);
-        let provider = own.and_then(|own| own.dns);
-        service.record.is_some() && provider != Some(DnsProvider::Route53)
-    });
-    let direct = section.network.is_some() || section.subnetwork.is_some();
-    let (has_services, has_databases) = (!env.services.is_empty(), !env.databases.is_empty());
-    [
-        ("artifactregistry.googleapis.com", has_services),
-        ("run.googleapis.com", has_services),
-        (
-            "secretmanager.googleapis.com",
-            !env.secrets.is_empty() || has_databases,
-        ),
-        ("sqladmin.googleapis.com", has_databases),
-        ("redis.googleapis.com", !env.caches.is_empty()),
-        ("dns.googleapis.com", in_cloud_dns),
-        ("compute.googleapis.com", direct),
-        ("vpcaccess.googleapis.com", section.vpc_connector.is_some()),
-    ]
-    .into_iter()
-    .filter(|(_, needed)| *needed)
-    .map(|(api, _)| api)
-    .collect()
+    let mut apis = of_kinds(|feature| uses(feature, env, section));
+    if section.network.is_some() || section.subnetwork.is_some() {
+        apis.insert(NETWORK);
+    }
+    if section.vpc_connector.is_some() {
+        apis.insert(CONNECTORS);
+    }
+    apis
+}
+
+/// The APIs of the kinds that these features bring.
+fn of_kinds(uses: impl Fn(Feature) -> bool) -> BTreeSet<&'static str> {
+    let kinds = kinds::ALL.iter().map(|it| it.facts);
+    let used = kinds.filter(|it| uses(it.access.feature));
+    used.map(|it| it.api).collect()
+}
+
+/// Whether the manifest brings a feature to this cloud.
+fn uses(feature: Feature, env: &EnvironmentSpec, section: &GcpSpec) -> bool {
+    match feature {
+        // A database's URL is a secret.
+        Feature::Secrets => !env.secrets.is_empty() || !env.databases.is_empty(),
+        Feature::SharedSecrets => !env.secrets.is_empty(),
+        Feature::Databases => !env.databases.is_empty(),
+        Feature::Caches => !env.caches.is_empty(),
+        Feature::Dns => env.services.values().any(|service| {
+            let own = section.services.get(&service.key);
+            let provider = own.and_then(|own| own.dns);
+            service.record.is_some() && provider != Some(DnsProvider::Route53)
+        }),
+        Feature::Migrations => env.services.values().any(|it| it.migrate.is_some()),
+        Feature::Apis => section.enable_apis,
+        // What runs, or is done, beside a service.
+        Feature::Always
+        | Feature::OneOffs
+        | Feature::Commands
+        | Feature::Scaling
+        | Feature::LoadBalancers
+        | Feature::AppRunner
+        | Feature::Domains => !env.services.is_empty(),
+    }
 }
 
 /// A read that an API answers to anybody who may use it, or refuses without calling itself switched
 /// off.
-fn harmless(api: &str, project: &Project) -> Option<String> {
-    let (id, location) = (&project.names.project, project.names.location());
+fn harmless(api: &str, (id, location): (&str, &str)) -> Option<String> {
     Some(match api.split('.').next()? {
         "artifactregistry" => format!("/v1/{location}/repositories?pageSize=1"),
         "run" => format!("/v2/{location}/services?pageSize=1"),
@@ -335,4 +358,33 @@ fn harmless(api: &str, project: &Project) -> Option<String> {
         "vpcaccess" => format!("/v1/{location}/connectors?pageSize=1"),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_api_can_be_asked_whether_it_is_on() {
+        for api in known() {
+            let path = harmless(api, ("p", "projects/p/locations/l"));
+            assert!(path.is_some(), "nothing is known to read of {api}");
+        }
+    }
+
+    #[test]
+    fn a_kind_needs_its_api_wherever_its_feature_is_in_use() {
+        for it in kinds::ALL {
+            let needed = of_kinds(|feature| feature == it.facts.access.feature);
+            assert!(needed.contains(it.facts.api), "{}", it.kind);
+        }
+        let database = of_kinds(|feature| feature == Feature::Databases);
+        assert_eq!(database, BTreeSet::from(["sqladmin.googleapis.com"]));
+        let always = of_kinds(|feature| feature == Feature::Always);
+        let always: Vec<&str> = always.into_iter().collect();
+        assert_eq!(
+            always,
+            ["artifactregistry.googleapis.com", "run.googleapis.com"]
+        );
+    }
 }
