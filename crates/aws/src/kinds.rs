@@ -1,6 +1,8 @@
 //! The kinds of this cloud, beside those of Route 53 (`dns`). What is listed in neither cannot be
 //! declared.
 
+use deployer_core::kind::Role;
+
 use crate::app_runner;
 use crate::app_runner::custom_domain::CustomDomain;
 use crate::app_runner::vpc_connector::VpcConnector;
@@ -42,5 +44,9 @@ deployer_core::kinds! {
         Cluster,
     ;
     // Steps, and what of somebody else's is only read.
-    gone: ImageCopy = IMAGE, Tasks = MIGRATION, Taken = MEMBER,;
+    gone:
+        ImageCopy = IMAGE => Role::BesideService,
+        Tasks = MIGRATION => Role::BesideService,
+        Taken = MEMBER => Role::Secret,
+    ;
 }

@@ -43,6 +43,7 @@ pub use partition::s3_endpoint;
 pub use profile::Profiles;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::spec::AwsSpec;
 use async_trait::async_trait;
@@ -52,7 +53,7 @@ use deployer_core::capability::{
     Zones,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::kind::{Listing, Tier};
+use deployer_core::kind::{Listing, Role, Tier};
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::EnvironmentSpec;
@@ -172,6 +173,17 @@ impl Cloud for Aws {
 /// What the tables say of each kind, Route 53's among them.
 fn all() -> impl Iterator<Item = &'static Listing<site::Facts>> {
     kinds::ALL.iter().chain(dns::kinds::ALL)
+}
+
+/// What a kind is to who reads a plan. `None` for what this version does not know.
+pub fn role(kind: &str) -> Option<Role> {
+    kinds::role(kind).or_else(|| dns::kinds::role(kind))
+}
+
+/// How long the vendor usually takes to make a thing of this kind, where that is minutes. These
+/// times are ours, of small instances in one zone (`docs/ledger.md`).
+pub fn takes(kind: &str) -> Option<Duration> {
+    all().find(|it| it.kind == kind)?.takes
 }
 
 /// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.

@@ -42,6 +42,7 @@ mod switching;
 pub use credentials::Bearer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::spec::GcpSpec;
 use async_trait::async_trait;
@@ -51,7 +52,7 @@ use deployer_core::capability::{
     Switching, Zones,
 };
 use deployer_core::error::{Error, Result};
-use deployer_core::kind::Tier;
+use deployer_core::kind::{Role, Tier};
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::EnvironmentSpec;
@@ -214,6 +215,17 @@ impl Cloud for Gcp {
     fn may_need(&self, kind: &str, other: &str) -> bool {
         tier(kind) < tier(other)
     }
+}
+
+/// What a kind is to who reads a plan. `None` for what this version does not know.
+pub fn role(kind: &str) -> Option<Role> {
+    kinds::role(kind)
+}
+
+/// How long the vendor usually takes to make a thing of this kind, where that is minutes. These
+/// times are ours, of small instances in one zone (`docs/ledger.md`).
+pub fn takes(kind: &str) -> Option<Duration> {
+    kinds::ALL.iter().find(|it| it.kind == kind)?.takes
 }
 
 /// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.

@@ -1,5 +1,7 @@
 //! The Cloud SQL instance: made, changed in place, and never deleted without a last backup.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::{Birth, SecretVersion};
@@ -227,6 +229,8 @@ impl Kind for Instance {
     type Is = (DatabaseInstance, Names);
     const KIND: &'static str = "sql.instance";
     const NOUN: &'static str = "database instance";
+    const ROLE: Role = Role::Database;
+    const TAKES: Option<Duration> = Some(Duration::from_secs(10 * 60));
     const TIER: Tier = Tier::Store;
     const LEAVES: Option<&'static str> =
         Some("the last backup of `NAME`, which Cloud SQL keeps for 30 days");
