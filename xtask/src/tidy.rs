@@ -445,13 +445,16 @@ fn who_knows_one_cloud_finds_everything_in_the_other_by_name() {
                 .any(|(of, it)| *of == cloud && name.starts_with(it));
             if !told && !folder {
                 odd.push(format!(
-                    "{name} is in crates/{cloud} alone: name it alike, or say why"
+                    "{name} is in crates/{cloud} alone: name it as the other cloud does, or say why in a \
+                     row of `ONLY`"
                 ));
             }
         }
         for (_, name, _) in ONLY.iter().filter(|(of, _, _)| *of == cloud) {
             if !have.contains(*name) || other.contains(*name) {
-                odd.push(format!("{name} is not in crates/{cloud} alone any more"));
+                odd.push(format!(
+                    "{name} is not in crates/{cloud} alone any more: strike its row off"
+                ));
             }
         }
     }
@@ -500,7 +503,9 @@ fn every_kind_is_in_the_pages() {
                     continue;
                 };
                 if !page.contains(&format!("`{kind}`")) {
-                    missing.push(format!("docs/permissions.md does not name `{kind}`"));
+                    missing.push(format!(
+                        "docs/permissions.md does not name `{kind}`: `cargo xtask docs` writes it"
+                    ));
                 }
             }
         }
