@@ -13,11 +13,7 @@ const REASON: &str = "// long: ";
 /// What only one cloud has, and why. Everything else of a cloud's crate has the same name in the
 /// other.
 const ONLY: &[(&str, &str, &str)] = &[
-    (
-        "aws",
-        "app_runner/autopsy.rs",
-        "Google has one runtime, and its autopsy in mod.rs",
-    ),
+    ("aws", "app_runner/autopsy.rs", "Google has one runtime"),
     ("aws", "app_runner/begin.rs", "Google has one runtime"),
     ("aws", "app_runner/calls.rs", "Google has one runtime"),
     ("aws", "app_runner/described.rs", "Google has one runtime"),
@@ -157,7 +153,7 @@ const ONLY: &[(&str, &str, &str)] = &[
         "retry_after.rs",
         "retry.rs is a policy of Google's clients",
     ),
-    ("aws", "runtime/autopsy.rs", "ECS keeps stopped tasks"),
+    ("aws", "runtime/scaling.rs", "Cloud Run scales by itself"),
     ("aws", "runtime/balancers.rs", "Cloud Run has its own"),
     (
         "aws",
@@ -252,7 +248,6 @@ const ONLY: &[(&str, &str, &str)] = &[
     ("aws", "tags.rs", "labels.rs"),
     ("gcp", "apis.rs", "AWS's are always on"),
     ("gcp", "switching.rs", "AWS's are always on"),
-    ("gcp", "caller.rs", "STS is one call"),
     (
         "gcp",
         "database/extras.rs",
@@ -279,6 +274,11 @@ const ONLY: &[(&str, &str, &str)] = &[
     ("gcp", "retry.rs", "AWS's is the SDK's own"),
     ("gcp", "runtime/conditions.rs", "Cloud Run has conditions"),
     ("gcp", "runtime/container.rs", "service and job share it"),
+    (
+        "gcp",
+        "runtime/counts.rs",
+        "ECS counts a service's tasks in one place",
+    ),
     ("gcp", "runtime/creation.rs", "names that linger"),
     (
         "gcp",
