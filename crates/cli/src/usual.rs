@@ -61,8 +61,8 @@ pub async fn of(session: &Session, plan: &Plan) -> BTreeMap<Address, u64> {
     known.filter(|(_, seconds)| *seconds > 0).collect()
 }
 
-/// What the vendor takes, as far as its kind knows. In a sandbox, none of whose things is the vendor's,
-/// that says nothing.
+/// What the vendor takes, as far as its kind knows. In a sandbox, none of whose things is the
+/// vendor's, that says nothing.
 fn of_vendors(plan: &Plan, change: &Change) -> Option<u64> {
     let mut targets = plan.targets.iter();
     let target = targets.find(|it| it.cloud == change.address.cloud)?;
