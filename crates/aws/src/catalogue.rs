@@ -1,13 +1,16 @@
 //! What AWS offers and what it calls it: the facts that the checks of a manifest are made of.
 
+use std::time::Duration;
+
 use deployer_core::address::CloudName;
 use deployer_core::catalogue::{
     Asks, CacheSecret, Caches, Catalogue, Databases, HealthCheck, Idle, Kinds, Members, Namespace,
     Runtime, SecretNames, Standby,
 };
+use deployer_core::kind::Role;
 
 use crate::tables::all;
-use crate::{app_runner, database, kinds, names, permissions, sizes};
+use crate::{app_runner, database, dns, kinds, names, permissions, sizes};
 
 /// AWS's facts.
 pub static CATALOGUE: Catalogue = Catalogue {
@@ -48,6 +51,8 @@ pub static CATALOGUE: Catalogue = Catalogue {
         holds_data,
         leaves,
         left,
+        role,
+        takes,
         moved: kinds::MOVED,
     },
 };
@@ -115,6 +120,14 @@ fn noun(kind: &str) -> Option<&'static str> {
 fn holds_data(kind: &str, noted: Option<bool>) -> bool {
     let mut known = all().filter(|it| it.kind == kind);
     known.any(|it| it.data.is_guarded_as_noted(noted))
+}
+
+fn role(kind: &str) -> Option<Role> {
+    kinds::role(kind).or_else(|| dns::kinds::role(kind))
+}
+
+fn takes(kind: &str) -> Option<Duration> {
+    all().find(|it| it.kind == kind)?.takes
 }
 
 fn leaves(kind: &str) -> Option<&'static str> {

@@ -1,6 +1,8 @@
 //! The kinds of this cloud, beside those of Route 53 (`dns`). What is listed in neither cannot be
 //! declared.
 
+use deployer_core::kind::Role;
+
 use crate::app_runner;
 use crate::app_runner::custom_domain::CustomDomain;
 use crate::app_runner::vpc_connector::VpcConnector;
@@ -42,7 +44,11 @@ deployer_core::kinds! {
         Cluster,
     ;
     // Steps, and what of somebody else's is only read.
-    gone: ImageCopy = IMAGE, Tasks = MIGRATION, Taken = MEMBER,;
+    gone:
+        ImageCopy = IMAGE => Role::BesideService,
+        Tasks = MIGRATION => Role::BesideService,
+        Taken = MEMBER => Role::Secret,
+    ;
 }
 
 #[cfg(test)]
@@ -52,7 +58,7 @@ mod tests {
     #[test]
     fn a_former_name_belongs_to_one_kind_and_no_kind_has_it_now() {
         assert_eq!(MOVED.clash(), None);
-        let gone = GONE.iter().map(|it| MOVED.kind(it));
-        assert!(gone.eq(GONE.iter().copied()));
+        let gone = GONE.iter().map(|(it, _)| MOVED.kind(it));
+        assert!(gone.eq(GONE.iter().map(|(it, _)| *it)));
     }
 }

@@ -3,6 +3,7 @@
 
 mod app_runner;
 mod cache;
+mod caller;
 pub mod catalogue;
 mod client;
 mod composition;
@@ -55,7 +56,7 @@ use deployer_core::capability::{
     Caches, Caller, Cloud, Context, Databases, Dns, Logs, Marked, Provider, Secrets, Services,
     Zones,
 };
-use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::error::Result;
 use deployer_core::kind::Tier;
 use deployer_core::node::Node;
 use deployer_core::ours::{Owner, Past};
@@ -63,7 +64,6 @@ use deployer_core::spec::EnvironmentSpec;
 
 use crate::client::Clients;
 use crate::composition::Composition;
-use crate::error::Told;
 
 /// One AWS account and region.
 #[derive(Clone)]
@@ -101,28 +101,7 @@ impl Cloud for Aws {
     }
 
     async fn caller(&self) -> Result<Caller> {
-        let answer = self
-            .clients
-            .sts
-            .get_caller_identity()
-            .send()
-            .await
-            .told(|| "find out who calls AWS".into())?;
-        let account = answer.account().unwrap_or_default().to_owned();
-        let wanted = &self.clients.section.account;
-        if account != *wanted {
-            return Err(Error::new(
-                ErrorKind::Credentials,
-                format!("the credentials are for account {account}, the manifest is for {wanted}"),
-            )
-            .hint(
-                "sign in to the manifest's account (AWS_PROFILE), or correct `targets.aws.account`",
-            ));
-        }
-        Ok(Caller {
-            account,
-            principal: answer.arn().unwrap_or_default().to_owned(),
-        })
+        caller::caller(&self.clients).await
     }
 
     fn provider<'a>(&'a self, env: &'a EnvironmentSpec) -> Box<dyn Provider + 'a> {

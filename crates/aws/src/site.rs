@@ -82,7 +82,7 @@ pub(crate) mod prelude {
     pub(crate) use deployer_core::error::Result;
     pub(crate) use deployer_core::kind::{
         At, Changed, Data, Description, Field, Generations, Kind, Marks, Naming, Order, Parts,
-        Passing, Released, Seen, Tagged, There, Tier, Wish,
+        Passing, Released, Role, Seen, Tagged, There, Tier, Wish,
     };
     pub(crate) use deployer_core::node::{Kept, Reading, Token};
     pub(crate) use deployer_core::permissions::Feature;

@@ -7,6 +7,11 @@ use deployer_core::names::own_tags;
 use deployer_core::ours::{Past, Stranger};
 use deployer_core::spec::EnvironmentSpec;
 
+/// The version of a secret, as a field shows it.
+pub(crate) fn version_text(version: &str) -> String {
+    format!("version {version}")
+}
+
 /// Which version of a secret we gave to a thing stands in tags that begin like this.
 pub(crate) const MARKING: Marking = Marking {
     word: "tag",

@@ -353,7 +353,6 @@ struct Activate {
 
 type Serves = Arc<Mutex<Option<Revision>>>;
 
-/// It stands in no inventory: the release that it makes serve is recorded.
 impl Listed for Activate {}
 
 #[async_trait]

@@ -3,27 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use deployer_core::address::Address;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::node::Action;
 use deployer_core::plan::{Change, Plan};
 use deployer_core::usual::Usual;
+use deployer_manifest::catalogue;
 
 use crate::session::{Place, Session};
 use crate::view::plan::counts_in_time;
 
 /// How many of the last runs of a target are looked through, at most. Ours.
 const RUNS: usize = 5;
-
-/// In seconds, how long vendors take to make what no run of the ledger made yet. Neither of them
-/// publishes such a time: these are ours, of small instances in one zone (`docs/ledger.md`). A
-/// whole acceptance test of Terraform's that makes and deletes one ElastiCache node takes 395 s
-/// (hashicorp/terraform, pull request 8275).
-const OF_VENDORS: [(&str, u64); 4] = [
-    ("rds.instance", 8 * 60),
-    ("sql.instance", 10 * 60),
-    ("elasticache.replication_group", 7 * 60),
-    ("redis.instance", 5 * 60),
-];
 
 /// Learns from the last runs of each target, newest first, until it is known what everything that
 /// counts takes. A plan that changes nothing asks nobody.
@@ -72,16 +62,16 @@ pub async fn of(session: &Session, plan: &Plan) -> BTreeMap<Address, u64> {
     known.filter(|(_, seconds)| *seconds > 0).collect()
 }
 
-/// What the vendor takes, as far as we know. In a sandbox, none of whose things is the vendor's,
-/// that says nothing.
+/// What the vendor takes, as far as its kind knows. In a sandbox, none of whose things is the
+/// vendor's, that says nothing.
 fn of_vendors(plan: &Plan, change: &Change) -> Option<u64> {
     let mut targets = plan.targets.iter();
     let target = targets.find(|it| it.cloud == change.address.cloud)?;
     let makes = matches!(change.action, Action::Create | Action::Replace);
-    let known = OF_VENDORS
-        .into_iter()
-        .find(|(kind, _)| *kind == change.address.kind);
-    known
+    let kind = change.address.kind.as_str();
+    let mut clouds = CloudName::ALL.into_iter();
+    let takes = clouds.find_map(|cloud| (catalogue(cloud).kinds.takes)(kind));
+    takes
         .filter(|_| makes && !target.sandbox)
-        .map(|(_, seconds)| seconds)
+        .map(|it| it.as_secs())
 }

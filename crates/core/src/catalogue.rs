@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::address::CloudName;
+use crate::kind::Role;
 use crate::moved::Moved;
 use crate::names::Rule;
 use crate::spec::{MebiBytes, MilliCpu};
@@ -204,6 +205,11 @@ pub struct Kinds {
     pub leaves: fn(kind: &str) -> Option<&'static str>,
     /// The same of the thing of this name, once it was deleted with this token.
     pub left: fn(kind: &str, name: &str, token: &str) -> Option<String>,
+    /// What a kind is to who reads a plan. `None` for what this version does not know.
+    pub role: fn(kind: &str) -> Option<Role>,
+    /// How long the vendor usually takes to make one, where that is minutes. These times are ours, of
+    /// small instances in one zone (`docs/ledger.md`).
+    pub takes: fn(kind: &str) -> Option<Duration>,
     /// Those that had other names in addresses when something was written of them.
     pub moved: Moved,
 }

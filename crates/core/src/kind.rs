@@ -24,7 +24,7 @@ pub use letting_go::Marks;
 pub use managed::Managed;
 pub use marks::{Marking, Ownership, TagChanges, Tags, describe as describe_tags, is_tag};
 pub use reading::{owned, read_or_sort, seen, still_there, until_seen, until_taken};
-pub use table::{Done, Listing, Tier};
+pub use table::{Done, Listing, Role, Tier};
 
 use std::future::Future;
 use std::ops::Deref;
@@ -103,6 +103,10 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// Its name in sentences, without an article: "database subnet group". Every message is made
     /// from it.
     const NOUN: &'static str;
+    /// What it is to who reads a plan.
+    const ROLE: Role;
+    /// How long its vendor usually takes to make one, where that is minutes.
+    const TAKES: Option<Duration> = None;
     /// When it is deleted, beside other kinds.
     const TIER: Tier;
     /// What its cloud wants to know of it.

@@ -1,11 +1,14 @@
 //! What Google Cloud offers and what it calls it: the facts that the checks of a manifest are made
 //! of.
 
+use std::time::Duration;
+
 use deployer_core::address::CloudName;
 use deployer_core::catalogue::{
     Asks, CacheSecret, Caches, Catalogue, Databases, HealthCheck, Idle, Kinds, Members, Namespace,
     Runtime, SecretNames, Standby,
 };
+use deployer_core::kind::Role;
 
 use crate::{kinds, names, permissions, sizes};
 
@@ -52,6 +55,8 @@ pub static CATALOGUE: Catalogue = Catalogue {
         holds_data,
         leaves,
         left,
+        role,
+        takes,
         moved: kinds::MOVED,
     },
 };
@@ -95,6 +100,14 @@ fn noun(kind: &str) -> Option<&'static str> {
 fn holds_data(kind: &str, noted: Option<bool>) -> bool {
     let mut known = kinds::ALL.iter().filter(|it| it.kind == kind);
     known.any(|it| it.data.is_guarded_as_noted(noted))
+}
+
+fn role(kind: &str) -> Option<Role> {
+    kinds::role(kind)
+}
+
+fn takes(kind: &str) -> Option<Duration> {
+    kinds::ALL.iter().find(|it| it.kind == kind)?.takes
 }
 
 fn leaves(kind: &str) -> Option<&'static str> {

@@ -1,5 +1,7 @@
 //! The kinds of this cloud. What is not listed here cannot be declared.
 
+use deployer_core::kind::Role;
+
 use crate::database::{instance, user, within};
 use crate::project::Project;
 use crate::registry::{Copy, IMAGE, Repository};
@@ -24,11 +26,11 @@ deployer_core::kinds! {
     // A database and its user go with their instance: dropped on their own before it, they would be
     // missing from its last backup. The others are steps, and what of somebody else's is only read.
     gone:
-        within::Within = within::KIND,
-        user::User = user::KIND,
-        Copy = IMAGE,
-        secret_store::Taken = secret_store::MEMBER,
-        Executions = migration::KIND,
+        within::Within = within::KIND => Role::BesideDatabase,
+        user::User = user::KIND => Role::BesideDatabase,
+        Copy = IMAGE => Role::BesideService,
+        secret_store::Taken = secret_store::MEMBER => Role::Secret,
+        Executions = migration::KIND => Role::BesideService,
     ;
 }
 
@@ -39,7 +41,7 @@ mod tests {
     #[test]
     fn a_former_name_belongs_to_one_kind_and_no_kind_has_it_now() {
         assert_eq!(MOVED.clash(), None);
-        let gone = GONE.iter().map(|it| MOVED.kind(it));
-        assert!(gone.eq(GONE.iter().copied()));
+        let gone = GONE.iter().map(|(it, _)| MOVED.kind(it));
+        assert!(gone.eq(GONE.iter().map(|(it, _)| *it)));
     }
 }

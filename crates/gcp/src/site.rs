@@ -69,7 +69,7 @@ impl Site for Project {
 pub(crate) mod prelude {
     pub(crate) use deployer_core::error::Result;
     pub(crate) use deployer_core::kind::{
-        At, Changed, Data, Description, Field, Kind, Marks, Released, Seen, Site, TagChanges,
+        At, Changed, Data, Description, Field, Kind, Marks, Released, Role, Seen, Site, TagChanges,
         Tagged, There, Tier, Wish,
     };
     pub(crate) use deployer_core::node::{Kept, Reading, Token};

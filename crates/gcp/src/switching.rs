@@ -25,9 +25,9 @@ use crate::project::Project;
 const NETWORK: &str = "compute.googleapis.com";
 const CONNECTORS: &str = "vpcaccess.googleapis.com";
 
-/// What a project may have to switch on: what the kinds of the table say; Service Usage itself, Cloud
-/// Logging and Cloud Storage are on from the start ("Enabled by default" in its documentation),
-/// Resource Manager is done without.
+/// What a project may have to switch on: what the kinds of the table say; Service Usage itself,
+/// Cloud Logging and Cloud Storage are on from the start ("Enabled by default" in its
+/// documentation), Resource Manager is done without.
 fn known() -> BTreeSet<&'static str> {
     let of_kinds = kinds::ALL.iter().map(|it| it.facts.api);
     of_kinds.chain([NETWORK, CONNECTORS]).collect()

@@ -262,6 +262,7 @@ impl Kind for CustomDomain {
     type Is = Association;
     const KIND: &'static str = "app_runner.custom_domain";
     const NOUN: &'static str = "custom domain";
+    const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Edge;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

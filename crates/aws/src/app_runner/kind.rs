@@ -15,6 +15,7 @@ impl Kind for Service {
     type Is = SdkService;
     const KIND: &'static str = "app_runner.service";
     const NOUN: &'static str = "App Runner service";
+    const ROLE: Role = Role::Service;
     const TIER: Tier = Tier::Service;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

@@ -53,6 +53,7 @@ impl Kind for Scaling {
     type Is = Self;
     const KIND: &'static str = "app_runner.scaling";
     const NOUN: &'static str = "autoscaling configuration";
+    const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Ground;
     const DATA: Data = Data::None;
     const GENERATIONS: Option<Generations> = Some(Generations {

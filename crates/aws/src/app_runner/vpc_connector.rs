@@ -30,6 +30,7 @@ impl Kind for VpcConnector {
     type Is = Self;
     const KIND: &'static str = "app_runner.vpc_connector";
     const NOUN: &'static str = "VPC connector";
+    const ROLE: Role = Role::Shared;
     const TIER: Tier = Tier::Ground;
     const DATA: Data = Data::None;
     const GENERATIONS: Option<Generations> = Some(Generations {

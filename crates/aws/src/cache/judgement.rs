@@ -14,7 +14,7 @@ use crate::spec::CacheTls;
 
 use super::calls::called;
 use super::replication_group::ReplicationGroup;
-use super::shape::{GroupActual, may_wait, numbers, version_text};
+use super::shape::{GroupActual, may_wait, numbers};
 use crate::ground::SecurityGroups;
 use crate::tags;
 
@@ -56,7 +56,9 @@ impl ReplicationGroup {
         let groups = self.security_groups.field(SecurityGroups::text);
         all.set_value("security_groups", groups);
         all.set_value("subnet_group", self.subnet_group.field(Clone::clone));
-        let token = self.token.field(|version| version_text(&version.version));
+        let token = self
+            .token
+            .field(|version| tags::version_text(&version.version));
         all.set_value("token", token);
         let mut fields = Fields::new();
         for (name, value) in all.iter().filter(|(name, _)| self.compares(name)) {

@@ -6,6 +6,8 @@
 //! taken in between. One that was somebody's stays there until a person says that everybody has
 //! followed.
 
+use std::time::Duration;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::spec::CacheTls;
@@ -183,6 +185,10 @@ impl Kind for ReplicationGroup {
     type Is = GroupActual;
     const KIND: &'static str = "elasticache.replication_group";
     const NOUN: &'static str = "cache";
+    const ROLE: Role = Role::Cache;
+    /// A whole acceptance test of Terraform's that makes and deletes one node takes 395 s
+    /// (hashicorp/terraform, pull request 8275).
+    const TAKES: Option<Duration> = Some(Duration::from_secs(7 * 60));
     const TIER: Tier = Tier::Store;
     const FACTS: Facts = Facts {
         arn: Some(Arn::new("elasticache", "replicationgroup")),

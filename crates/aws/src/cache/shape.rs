@@ -113,7 +113,7 @@ impl GroupActual {
         let mut fields = self.fields.clone();
         if let Some(version) = &self.token_version {
             let gone = if self.token.is_some() { "" } else { " (gone)" };
-            fields.set("token", format!("{}{gone}", version_text(version)));
+            fields.set("token", format!("{}{gone}", tags::version_text(version)));
         }
         if self.auth_begun {
             fields.set("auth", "begun");
@@ -166,11 +166,6 @@ impl GroupActual {
             (state, _) => state,
         }
     }
-}
-
-/// A version of the token's secret, as a field.
-pub(super) fn version_text(version: &str) -> String {
-    format!("version {version}")
 }
 
 fn described(group: &ReplicationGroup) -> Fields {

@@ -20,6 +20,7 @@ impl Kind for SubnetGroup {
     type Is = Self;
     const KIND: &'static str = "elasticache.subnet_group";
     const NOUN: &'static str = "cache subnet group";
+    const ROLE: Role = Role::BesideCache;
     const TIER: Tier = Tier::Ground;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

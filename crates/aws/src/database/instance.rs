@@ -248,6 +248,8 @@ impl Kind for Instance {
     type Is = InstanceActual;
     const KIND: &'static str = "rds.instance";
     const NOUN: &'static str = "database";
+    const ROLE: Role = Role::Database;
+    const TAKES: Option<Duration> = Some(Duration::from_secs(8 * 60));
     const TIER: Tier = Tier::Store;
     const LEAVES: Option<&'static str> = Some(
         "the snapshot `NAME-final-…` of RDS, which stays until somebody deletes it (RDS makes none of a database that it calls failed)",

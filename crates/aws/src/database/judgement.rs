@@ -15,7 +15,7 @@ use deployer_core::spec::DatabaseSpec;
 use super::calls::called;
 use super::instance::Instance;
 use super::pending::storage_text;
-use super::shape::{AT_LEAST, ENGINE, InstanceActual, Parameters, may_wait, number, version_text};
+use super::shape::{AT_LEAST, ENGINE, InstanceActual, Parameters, may_wait, number};
 use crate::ground::SecurityGroups;
 use crate::tags;
 
@@ -60,7 +60,7 @@ impl Instance {
         all.set("database", &spec.database);
         let password = self
             .password
-            .field(|version| version_text(&version.version));
+            .field(|version| tags::version_text(&version.version));
         all.set_value("password", password);
         let mut fields = Fields::new();
         for (name, value) in all.iter().filter(|(name, _)| self.compares(name)) {

@@ -37,6 +37,7 @@ impl Kind for ParameterGroup {
     type Is = Self;
     const KIND: &'static str = "rds.parameter_group";
     const NOUN: &'static str = "database parameter group";
+    const ROLE: Role = Role::BesideDatabase;
     const TIER: Tier = Tier::Ground;
     const DATA: Data = Data::None;
     const GENERATIONS: Option<Generations> = Some(Generations {

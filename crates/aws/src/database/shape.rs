@@ -146,7 +146,7 @@ impl InstanceActual {
             } else {
                 " (gone)"
             };
-            fields.set("password", format!("{}{gone}", version_text(version)));
+            fields.set("password", format!("{}{gone}", tags::version_text(version)));
         }
         if self.owes_reboot() {
             let group = format!("{} (waits for our reboot)", self.parameter_group);
@@ -253,11 +253,6 @@ pub(super) enum Parameters {
     Applying,
     PendingReboot,
     InForce,
-}
-
-/// A version of the password's secret, as a field.
-pub(super) fn version_text(version: &str) -> String {
-    format!("version {version}")
 }
 
 fn described(instance: &DbInstance) -> Fields {

@@ -21,6 +21,7 @@ impl Kind for SubnetGroup {
     type Is = Self;
     const KIND: &'static str = "rds.subnet_group";
     const NOUN: &'static str = "database subnet group";
+    const ROLE: Role = Role::BesideDatabase;
     const TIER: Tier = Tier::Ground;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

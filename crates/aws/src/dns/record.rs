@@ -351,6 +351,7 @@ impl Kind for Written {
     type Is = RecordActual;
     const KIND: &'static str = "route53.record";
     const NOUN: &'static str = "record";
+    const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Edge;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

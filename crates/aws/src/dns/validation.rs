@@ -428,6 +428,7 @@ impl Kind for Proven {
     type Is = Standing;
     const KIND: &'static str = "route53.validation";
     const NOUN: &'static str = "validation records";
+    const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Edge;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

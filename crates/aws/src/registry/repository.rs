@@ -21,6 +21,7 @@ impl Kind for Repository {
     type Is = ();
     const KIND: &'static str = "ecr.repository";
     const NOUN: &'static str = "repository";
+    const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Store;
     const FACTS: Facts = Facts {
         arn: Some(Arn::new("ecr", "repository")),

@@ -48,6 +48,7 @@ impl Kind for Cluster {
     type Is = ();
     const KIND: &'static str = "ecs.cluster";
     const NOUN: &'static str = "ECS cluster";
+    const ROLE: Role = Role::Shared;
     const TIER: Tier = Tier::Ground;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

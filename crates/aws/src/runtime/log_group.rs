@@ -61,6 +61,7 @@ impl Kind for LogGroup {
     type Is = Keeps;
     const KIND: &'static str = "logs.group";
     const NOUN: &'static str = "log group";
+    const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Store;
     const FACTS: Facts = Facts {
         arn: Some(Arn::named("logs", "log-group", |name| {

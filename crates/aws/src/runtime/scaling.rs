@@ -214,6 +214,7 @@ impl Kind for Scaling {
     type Is = (ScalingActual, Fields);
     const KIND: &'static str = "application-autoscaling.target";
     const NOUN: &'static str = "scaling of service";
+    const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Edge;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

@@ -351,6 +351,7 @@ impl Kind for TaskDefinition {
     type Is = Fields;
     const KIND: &'static str = "ecs.task-definition";
     const NOUN: &'static str = "task definition";
+    const ROLE: Role = Role::Revision;
     const TIER: Tier = Tier::Definition;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

@@ -44,16 +44,12 @@ impl SecretActual {
     /// Its fields, as compared.
     pub(crate) fn fields(&self) -> Fields {
         let mut fields = Fields::new();
-        fields.set_some("value", self.version.as_deref().map(version_text));
+        fields.set_some("value", self.version.as_deref().map(tags::version_text));
         if !self.anothers {
             tags::describe(&mut fields, &self.tags);
         }
         fields
     }
-}
-
-pub(super) fn version_text(version: &str) -> String {
-    format!("version {version}")
 }
 
 pub(super) fn tags_of(secret: &DescribeSecretOutput) -> Tags {

@@ -9,6 +9,7 @@ impl Kind for Secret {
     type Is = SecretActual;
     const KIND: &'static str = "secretsmanager.secret";
     const NOUN: &'static str = "secret";
+    const ROLE: Role = Role::Secret;
     const TIER: Tier = Tier::Store;
     const FACTS: Facts = Facts {
         // "Secrets Manager includes six random characters at the end of the secret name in the ARN"

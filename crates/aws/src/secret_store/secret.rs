@@ -19,7 +19,7 @@ use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, SecretSource, SecretSpec};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::calls::{SecretActual, delete_secret, retag, tags_of, tombstone, version_text};
+use super::calls::{SecretActual, delete_secret, retag, tags_of, tombstone};
 use super::{
     Described, NOT_PINNED, Payload, current, current_of, describe, payload, value_of, versions,
 };
@@ -58,7 +58,7 @@ struct Held {
 /// makes. Nothing in it comes from a value; those are compared here and forgotten.
 fn desired_version(content: &SecretContent, held: Option<&Held>) -> FieldValue {
     let new = || FieldValue::Known("new version".into());
-    let stays = |held: &Held| FieldValue::Known(version_text(&held.version));
+    let stays = |held: &Held| FieldValue::Known(tags::version_text(&held.version));
     let compared = |wanted: &SecretString| match held {
         Some(held) if held.holds(wanted) => stays(held),
         Some(_) | None => new(),

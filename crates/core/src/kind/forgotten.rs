@@ -10,6 +10,7 @@
 //!     type Is = ();
 //!     const KIND: &'static str = "pool";
 //!     const NOUN: &'static str = "pool";
+//!     const ROLE: Role = Role::Shared;
 //!     const TIER: Tier = Tier::Store;
 //!     const DATA: Data = Data::None;
 //!     const MARKS: Marks<Self> = Marks::None("water takes no tag");
@@ -31,7 +32,29 @@
 //!     type Is = ();
 //!     const KIND: &'static str = "pool";
 //!     const NOUN: &'static str = "pool";
+//!     const ROLE: Role = Role::Shared;
 //!     const TIER: Tier = Tier::Store;
+//!     const MARKS: Marks<Self> = Marks::None("water takes no tag");
+//!     const FACTS: S::Facts = panic!();
+//!     const ABSENT: &'static [&'static str] = &[];
+//!     fn describe(_: &(), _: &mut Description) {}
+//!     async fn find(_: &At<S>) -> Answer<Self, Reading<There<()>>> { Ok(Reading::Absent) }
+//!     async fn remove(_: &At<S>, _: &There<()>, _: &Token) -> Answer<Self, ()> { Ok(()) }
+//! }
+//! ```
+//!
+//! What it is to who reads a plan:
+//!
+//! ```compile_fail,E0046
+//! # use deployer_core::kind::*; use deployer_core::node::{Reading, Token};
+//! struct Pool<S>(S);
+//! impl<S: Site> Kind for Pool<S> {
+//!     type Site = S;
+//!     type Is = ();
+//!     const KIND: &'static str = "pool";
+//!     const NOUN: &'static str = "pool";
+//!     const TIER: Tier = Tier::Store;
+//!     const DATA: Data = Data::None;
 //!     const MARKS: Marks<Self> = Marks::None("water takes no tag");
 //!     const FACTS: S::Facts = panic!();
 //!     const ABSENT: &'static [&'static str] = &[];
@@ -51,6 +74,7 @@
 //!     type Is = ();
 //!     const KIND: &'static str = "pool";
 //!     const NOUN: &'static str = "pool";
+//!     const ROLE: Role = Role::Shared;
 //!     const TIER: Tier = Tier::Store;
 //!     const DATA: Data = Data::None;
 //!     const FACTS: S::Facts = panic!();

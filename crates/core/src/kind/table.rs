@@ -1,5 +1,7 @@
 //! The one list of a cloud's kinds: what is not in it cannot be declared.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::Serialize;
 
@@ -31,6 +33,39 @@ pub enum Tier {
 
 impl<K: Wish + Listed> Listed for Managed<K> {}
 
+/// What the things of a kind are to who reads a plan: with what they are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// What serves.
+    Service,
+    /// What a service's next version is made of, and told with its roll-out.
+    Revision,
+    /// What stands beside one service: its log, its scaling, its names, its images.
+    BesideService,
+    /// A database as its cloud runs it.
+    Database,
+    /// What stands beside a database, or in it.
+    BesideDatabase,
+    /// A cache.
+    Cache,
+    /// What stands beside a cache.
+    BesideCache,
+    /// A secret, and who may read it.
+    Secret,
+    /// Where the images of several services are.
+    Registry,
+    /// What several services run in.
+    Shared,
+}
+
+impl Role {
+    /// Whether it is a database or a cache itself.
+    pub fn is_store(self) -> bool {
+        matches!(self, Self::Database | Self::Cache)
+    }
+}
+
 /// What the table says of a kind, or of a step, which leaves nothing to remove.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing<F> {
@@ -38,6 +73,10 @@ pub struct Listing<F> {
     pub kind: &'static str,
     /// Its name in sentences, without an article.
     pub noun: &'static str,
+    /// What it is to who reads a plan.
+    pub role: Role,
+    /// How long its vendor usually takes to make one, where that is worth telling.
+    pub takes: Option<Duration>,
     /// When it is deleted. `None` for a step.
     pub tier: Option<Tier>,
     /// What is left of one that was deleted.
@@ -56,6 +95,8 @@ impl<F> Listing<F> {
         Listing {
             kind: K::KIND,
             noun: K::NOUN,
+            role: K::ROLE,
+            takes: K::TAKES,
             tier: Some(K::TIER),
             leaves: K::LEAVES,
             data: K::DATA,
@@ -75,7 +116,7 @@ macro_rules! kinds {
     (
         site: $site:ty, facts: $facts:ty;
         kinds: $($kind:ty $(as $node:ty)?,)+;
-        gone: $($within:ty = $gone:expr,)*;
+        gone: $($within:ty = $gone:expr => $role:expr,)*;
     ) => {
         $(
             impl $crate::graph::Listed for $kind {}
@@ -98,7 +139,14 @@ macro_rules! kinds {
 
         /// What goes with something else, and steps.
         #[allow(dead_code, reason = "a table may have none")]
-        pub(crate) const GONE: &[&str] = &[$($gone),*];
+        pub(crate) const GONE: &[(&str, $crate::kind::Role)] = &[$(($gone, $role)),*];
+
+        /// What a kind is to who reads a plan. `None` for what this table does not know.
+        pub(crate) fn role(kind: &str) -> Option<$crate::kind::Role> {
+            let known = ALL.iter().map(|it| (it.kind, it.role));
+            let mut known = known.chain(GONE.iter().copied());
+            known.find(|(it, _)| *it == kind).map(|(_, role)| role)
+        }
 
         /// When the things of a kind are deleted. `None` for what this version does not remove.
         pub(crate) fn tier(kind: &str) -> Option<$crate::kind::Tier> {
@@ -135,10 +183,10 @@ impl Done {
     ///
     /// Errors: input, when it is of none.
     pub fn node(
-        kinds: &[&str],
+        kinds: &[(&str, Role)],
         address: &Address,
     ) -> Result<std::sync::Arc<dyn crate::node::Node>> {
-        if kinds.contains(&address.kind.as_str()) {
+        if kinds.iter().any(|(kind, _)| *kind == address.kind) {
             let done = Self(address.clone());
             return Ok(std::sync::Arc::new(crate::node::StepNode::new(done)));
         }

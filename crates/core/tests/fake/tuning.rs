@@ -8,7 +8,8 @@ use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::{
     At, Changed, Data, Description, Field, Generations, Kind, Marking, Marks, Naming, Order,
-    Ownership, Parts, Passing, Refused, Seen, Site, TagChanges, Tagged, Tags, There, Tier, Wish,
+    Ownership, Parts, Passing, Refused, Role, Seen, Site, TagChanges, Tagged, Tags, There, Tier,
+    Wish,
 };
 use deployer_core::name_rule;
 use deployer_core::names::OWNER_TAG;
@@ -106,6 +107,7 @@ impl Kind for Tuning {
     const NOUN: &'static str = "tuning";
     const TIER: Tier = Tier::Ground;
     const DATA: Data = Data::None;
+    const ROLE: Role = Role::Shared;
     const MARKS: Marks<Self> = Marks::tags();
     const GENERATIONS: Option<Generations> = Some(Generations {
         fields: &[THREADS],
@@ -213,6 +215,7 @@ impl Kind for Unnamed {
     const NOUN: &'static str = "unnamed thing";
     const TIER: Tier = Tier::Ground;
     const DATA: Data = Data::None;
+    const ROLE: Role = Role::Shared;
     const MARKS: Marks<Self> = Marks::tags();
     const FACTS: () = ();
     const ABSENT: &'static [&'static str] = &[];
@@ -265,5 +268,5 @@ deployer_core::kinds! {
         Tuning,
         Unnamed,
     ;
-    gone: ImageCopy = "fake.image", Executions = "fake.migration",;
+    gone: ImageCopy = "fake.image" => Role::BesideService, Executions = "fake.migration" => Role::BesideService,;
 }

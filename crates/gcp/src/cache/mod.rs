@@ -7,6 +7,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -174,6 +176,8 @@ impl Kind for Instance {
     type Is = CacheIs;
     const KIND: &'static str = "redis.instance";
     const NOUN: &'static str = "cache";
+    const ROLE: Role = Role::Cache;
+    const TAKES: Option<Duration> = Some(Duration::from_secs(5 * 60));
     const TIER: Tier = Tier::Store;
     const FACTS: Facts = Facts {
         api: "redis.googleapis.com",

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::names::OWNER_TAG;
 use deployer_core::node::Watch;
 use deployer_core::wait::{Look, Pace, poll};
+use google_cloud_gax::paginator::Paginator;
 use google_cloud_sql_v1::model::operation::SqlOperationStatus;
 use google_cloud_sql_v1::model::{DatabaseInstance, Operation};
 use secrecy::SecretString;
 
 use crate::error::{self, CloudError, Found};
 use crate::hints;
+use crate::labels::Labelled;
 use crate::operation::bearing;
 use crate::project::Project;
 
@@ -455,6 +458,40 @@ fn is_not_authorized(error: &CloudError) -> bool {
 /// Whether the cloud refuses to look into an instance because it does not run (yet).
 fn is_not_running(error: &CloudError) -> bool {
     error::reason(error) == Some("invalidState") || error::said(error).contains("is not running")
+}
+
+/// The list is of the whole project. "Multiple filter queries are space-separated", and a label is
+/// asked for as `settings.userLabels.KEY:VALUE` (Cloud SQL Admin API, "Method: instances.list").
+pub(super) async fn list(project: &Project, label: &str) -> Labelled {
+    let mut pages = project
+        .clients
+        .sql_instances
+        .reading()
+        .await
+        .list()
+        .set_project(&project.names.project)
+        .set_filter(format!("settings.userLabels.{OWNER_TAG}:{label}"))
+        .by_page();
+    let region = &project.names.region;
+    let mut read = Labelled::default();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                read.ended = Some(error);
+                break;
+            }
+        };
+        for it in page.items.into_iter().filter(|it| it.region == *region) {
+            let labels = it.settings.map(|it| it.user_labels).unwrap_or_default();
+            read.named.push((it.name, labels));
+        }
+        // What is in a region that could not be asked is missing, and that is told in a warning.
+        let mut warnings = page.warnings.into_iter();
+        let of_ours = warnings.find(|it| it.region.is_empty() || it.region == *region);
+        read.missing = read.missing.or(of_ours.map(|it| it.message));
+    }
+    read
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
 //! The Cloud SQL instance: made, changed in place, and never deleted without a last backup.
+// long: an instance compares itself, so that its kind and its node are one
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
@@ -7,16 +10,14 @@ use deployer_core::error::{Error, ErrorKind};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::{Output, Value};
 use deployer_core::kind::{Ownership, Tags};
-use deployer_core::names::OWNER_TAG;
 use deployer_core::node::{Effect, Ready, Resource, Watch};
 use deployer_core::ours::Stranger;
 use deployer_core::wait::{Pace, Readiness};
-use google_cloud_gax::paginator::Paginator;
 use google_cloud_sql_v1::model::database_instance::SqlInstanceState;
 use google_cloud_sql_v1::model::{DatabaseInstance, Operation, Settings};
 use secrecy::SecretString;
 
-use super::calls::{Calls, DEADLINE, Rewrite, Standing};
+use super::calls::{self, Calls, DEADLINE, Rewrite, Standing};
 use super::shape::{self, Shape};
 use super::{Home, Nobody, Sight, made};
 use crate::error::{self, CloudError, Found};
@@ -227,6 +228,8 @@ impl Kind for Instance {
     type Is = (DatabaseInstance, Names);
     const KIND: &'static str = "sql.instance";
     const NOUN: &'static str = "database instance";
+    const ROLE: Role = Role::Database;
+    const TAKES: Option<Duration> = Some(Duration::from_secs(10 * 60));
     const TIER: Tier = Tier::Store;
     const LEAVES: Option<&'static str> =
         Some("the last backup of `NAME`, which Cloud SQL keeps for 30 days");
@@ -234,7 +237,7 @@ impl Kind for Instance {
         api: "sqladmin.googleapis.com",
         unnamed: Unnamed::Listed {
             what: "Cloud SQL instances",
-            list: |project, label| Box::pin(list(project, label)),
+            list: |project, label| Box::pin(calls::list(project, label)),
         },
         access: Access {
             feature: Feature::Databases,
@@ -285,40 +288,6 @@ impl Kind for Instance {
     ) -> Result<(), Refusal> {
         Ok(Calls::new(at.site(), at.name()).delete(&Nobody).await?)
     }
-}
-
-/// The list is of the whole project. "Multiple filter queries are space-separated", and a label is
-/// asked for as `settings.userLabels.KEY:VALUE` (Cloud SQL Admin API, "Method: instances.list").
-async fn list(project: &Project, label: &str) -> Labelled {
-    let mut pages = project
-        .clients
-        .sql_instances
-        .reading()
-        .await
-        .list()
-        .set_project(&project.names.project)
-        .set_filter(format!("settings.userLabels.{OWNER_TAG}:{label}"))
-        .by_page();
-    let region = &project.names.region;
-    let mut read = Labelled::default();
-    while let Some(page) = pages.next().await {
-        let page = match page {
-            Ok(page) => page,
-            Err(error) => {
-                read.ended = Some(error);
-                break;
-            }
-        };
-        for it in page.items.into_iter().filter(|it| it.region == *region) {
-            let labels = it.settings.map(|it| it.user_labels).unwrap_or_default();
-            read.named.push((it.name, labels));
-        }
-        // What is in a region that could not be asked is missing, and that is told in a warning.
-        let mut warnings = page.warnings.into_iter();
-        let of_ours = warnings.find(|it| it.region.is_empty() || it.region == *region);
-        read.missing = read.missing.or(of_ours.map(|it| it.message));
-    }
-    read
 }
 
 impl Released for Instance {

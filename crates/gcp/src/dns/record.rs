@@ -177,6 +177,7 @@ impl Kind for Record {
     type Is = Actual;
     const KIND: &'static str = "dns.record";
     const NOUN: &'static str = "record";
+    const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Edge;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

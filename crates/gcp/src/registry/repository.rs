@@ -28,6 +28,7 @@ impl Kind for Repository {
     type Is = Format;
     const KIND: &'static str = "artifactregistry.repository";
     const NOUN: &'static str = "repository";
+    const ROLE: Role = Role::Registry;
     const TIER: Tier = Tier::Store;
     const FACTS: Facts = Facts {
         api: "artifactregistry.googleapis.com",

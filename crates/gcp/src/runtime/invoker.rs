@@ -376,6 +376,7 @@ impl Kind for Invoker {
     type Is = ();
     const KIND: &'static str = "run.invoker";
     const NOUN: &'static str = "callers of service";
+    const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Edge;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

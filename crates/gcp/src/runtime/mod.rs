@@ -2,8 +2,10 @@
 
 // long: the contract of a runtime, answered in one go
 
+mod autopsy;
 pub(crate) mod conditions;
 pub(crate) mod container;
+pub(crate) mod counts;
 pub(crate) mod creation;
 mod instead;
 pub(crate) mod invoker;
@@ -16,7 +18,6 @@ pub(crate) mod patience;
 pub(crate) mod probes;
 pub(crate) mod quantity;
 pub(crate) mod rollout;
-pub(crate) mod scaling;
 pub(crate) mod service;
 pub(crate) mod shape;
 
@@ -50,7 +51,6 @@ use crate::error::{self, Found};
 use crate::ground::ServiceAccount;
 use crate::identity_token;
 use crate::labels::{self, tags};
-use crate::logs;
 use crate::paths::short;
 use crate::project::Project;
 use crate::secret_access::{self, Access, User, Whose};
@@ -58,9 +58,6 @@ use crate::secret_store::{held_in, moment};
 use container::{Variables, Way};
 use job::{Born, DatabasePin};
 use patience::Patience;
-
-/// How many log lines explain a failure.
-const LAST_LINES: usize = 20;
 
 impl Runtime for Composition<'_> {
     fn service(
@@ -339,32 +336,7 @@ impl Services for Gcp {
     }
 
     async fn autopsy(&self, service: &ServiceSpec) -> Autopsy {
-        let calls = service::Calls::new(&self.project, &service.name);
-        let Ok(Found::Here(there)) = calls.find().await else {
-            return Autopsy::default();
-        };
-        let conditions = there.terminal_condition.iter().chain(&there.conditions);
-        let mut autopsy = Autopsy {
-            words: conditions::failures(conditions),
-            ..Autopsy::default()
-        };
-        let newest = short(&there.latest_created_revision);
-        if newest.is_empty() {
-            return autopsy;
-        }
-        for line in calls.revision_failures(newest).await {
-            if !conditions::is_told(&autopsy.words, &line) {
-                autopsy.words.push(format!("{newest}: {line}"));
-            }
-        }
-        let filter = format!(
-            "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{}\" \
-             AND resource.labels.location=\"{}\" AND resource.labels.revision_name=\"{newest}\"",
-            service.name, self.project.target.region
-        );
-        let log = logs::last_words(&self.project, &filter, LAST_LINES).await;
-        autopsy.log = log.unwrap_or_default();
-        autopsy
+        autopsy::of(&self.project, service).await
     }
 }
 

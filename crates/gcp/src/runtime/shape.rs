@@ -20,7 +20,7 @@ use crate::ground::ServiceAccount;
 use crate::labels;
 use crate::paths::{Names, short};
 use crate::runtime::container::{self, Frame, Variables, Way};
-use crate::runtime::{probes, quantity, rollout, scaling};
+use crate::runtime::{counts, probes, quantity, rollout};
 
 /// Cloud Run gives a request five minutes unless told otherwise.
 const REQUEST_TIMEOUT: i64 = 300;
@@ -91,7 +91,7 @@ impl Shape {
         let traffic = everything_to_the_latest(&base.traffic);
         let scaling = match self.is_silent("replicas", &base) {
             true => base.scaling.clone(),
-            false => scaling::by_revision(base.scaling.clone(), &self.spec.replicas),
+            false => counts::by_revision(base.scaling.clone(), &self.spec.replicas),
         };
         let template = self.template(base.template.clone().unwrap_or_default(), image, variables);
         base.set_labels(labels)
@@ -161,8 +161,8 @@ impl Shape {
         let scaling = match container::keeps(&self.spec, "replicas", there) {
             true => scaling,
             false => scaling
-                .set_min_instance_count(scaling::count(self.spec.replicas.min))
-                .set_max_instance_count(scaling::count(self.spec.replicas.max)),
+                .set_min_instance_count(counts::count(self.spec.replicas.min))
+                .set_max_instance_count(counts::count(self.spec.replicas.max)),
         };
         let asked = self.section.request_timeout.map(i64::from);
         let asked = asked.map(|seconds| google_cloud_wkt::Duration::clamp(seconds, 0));
@@ -222,7 +222,7 @@ impl Shape {
             self.section.concurrency,
             base.max_instance_request_concurrency,
         ) {
-            (Some(given), _) => scaling::count(given),
+            (Some(given), _) => counts::count(given),
             (None, _) if is_small(main) => 1,
             (None, there) if there > 0 && !was_small => there,
             (None, _) => CONCURRENCY,
@@ -281,7 +281,7 @@ pub(crate) fn describe(names: &Names, service: &Service) -> Fields {
     fields.set_some("built from", build.map(built_from));
     if let Some(template) = &service.template {
         describe_template(&mut fields, names, template);
-        fields.set_some("scaling", scaling::show(service, most_instances(template)));
+        fields.set_some("scaling", counts::show(service, most_instances(template)));
     }
     fields
 }

@@ -20,7 +20,7 @@ use crate::permissions::Access as Permissions;
 use crate::secret_store::SECRET;
 use crate::site::prelude::{
     At, Data, Description, Facts, Feature, Kind, Marks, NOT_FOUND, On, Project, Reading, Refusal,
-    Released, Result, There, Tier, Token, Unnamed, tags,
+    Released, Result, Role, There, Tier, Token, Unnamed, tags,
 };
 
 impl Kind for Access {
@@ -28,6 +28,7 @@ impl Kind for Access {
     type Is = Fields;
     const KIND: &'static str = "secretmanager.access";
     const NOUN: &'static str = "access to a secret";
+    const ROLE: Role = Role::Secret;
     const TIER: Tier = Tier::Within;
     const FACTS: Facts = Facts {
         api: "secretmanager.googleapis.com",

@@ -234,6 +234,7 @@ impl Kind for Secret {
     type Is = Actual;
     const KIND: &'static str = "secretmanager.secret";
     const NOUN: &'static str = "secret";
+    const ROLE: Role = Role::Secret;
     const TIER: Tier = Tier::Store;
     const FACTS: Facts = Facts {
         api: "secretmanager.googleapis.com",

@@ -13,6 +13,7 @@ impl Kind for Service {
     type Is = SdkService;
     const KIND: &'static str = "ecs.service";
     const NOUN: &'static str = "service";
+    const ROLE: Role = Role::Service;
     const TIER: Tier = Tier::Service;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

@@ -2,6 +2,7 @@
 
 use deployer_core::address::{Address, CloudName};
 use deployer_core::fields::{FieldChange, FieldValue};
+use deployer_core::kind::Role;
 use deployer_core::migration::NOT_AGAIN;
 use deployer_core::node::Action;
 use deployer_core::plan::Change;
@@ -51,45 +52,43 @@ pub enum Family {
     Shared,
 }
 
-/// What services on AWS share: the way into a VPC, where their one-off tasks run.
-const BESIDE_SERVICES: [&str; 2] = ["app_runner.vpc_connector", "ecs.cluster"];
+/// What a node is to who reads a plan, as its kind says. What this version does not know, and the
+/// program's own steps, stand beside their service.
+pub fn role(address: &Address) -> Role {
+    let kind = address.kind.as_str();
+    // A record on Route 53 may be of a target of Google's.
+    let mut clouds = CloudName::ALL.into_iter();
+    let known = clouds.find_map(|cloud| (catalogue(cloud).kinds.role)(kind));
+    known.unwrap_or(Role::BesideService)
+}
 
 /// What the group of a shared node is called.
 pub fn shared(address: &Address) -> &'static str {
-    match BESIDE_SERVICES.contains(&address.kind.as_str()) {
-        true => "shared",
-        false => "registry",
+    match role(address) {
+        Role::Registry => "registry",
+        _ => "shared",
     }
 }
 
 /// The family of a node.
 pub fn family(address: &Address) -> Family {
-    match address.kind.split('.').next().unwrap_or_default() {
-        "rds" | "sql" => Family::Database,
-        "elasticache" | "redis" => Family::Cache,
-        "secretsmanager" | "secretmanager" => Family::Secret,
-        "artifactregistry" if address.kind.ends_with(".repository") => Family::Shared,
-        _ if BESIDE_SERVICES.contains(&address.kind.as_str()) => Family::Shared,
-        _ => Family::Service,
+    match role(address) {
+        Role::Service | Role::Revision | Role::BesideService => Family::Service,
+        Role::Database | Role::BesideDatabase => Family::Database,
+        Role::Cache | Role::BesideCache => Family::Cache,
+        Role::Secret => Family::Secret,
+        Role::Registry | Role::Shared => Family::Shared,
     }
 }
 
 /// Whether a node is what the service itself is: what serves.
 pub fn is_service(address: &Address) -> bool {
-    SERVICES.contains(&address.kind.as_str())
+    role(address) == Role::Service
 }
-
-const SERVICES: [&str; 3] = ["ecs.service", "app_runner.service", "run.service"];
 
 /// Whether a node is the database or cache itself.
 pub fn is_store(address: &Address) -> bool {
-    let kinds = [
-        "rds.instance",
-        "sql.instance",
-        "elasticache.replication_group",
-        "redis.instance",
-    ];
-    kinds.contains(&address.kind.as_str())
+    role(address).is_store()
 }
 
 /// Whether it counts how long a node takes: of everything else a few seconds are known.
@@ -154,14 +153,13 @@ pub fn is_of_a_release(address: &Address, field: &str) -> bool {
         "program",
         "traffic",
     ];
-    let kinds = [
-        "ecs.task-definition",
-        "app_runner.service",
-        "run.service",
-        "run.job",
-    ];
-    kinds.contains(&address.kind.as_str())
-        && (whole.contains(&field) || beginnings.iter().any(|it| field.starts_with(it)))
+    let is_made_of_it = match role(address) {
+        Role::Revision => true,
+        // An ECS service has its task definition.
+        Role::Service => address.kind != "ecs.service",
+        _ => false,
+    };
+    is_made_of_it && (whole.contains(&field) || beginnings.iter().any(|it| field.starts_with(it)))
 }
 
 /// Whether a field is how many instances there are: `replicas`, in the manifest's words.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::{Address, CloudName};
+use deployer_core::kind::Role;
 use deployer_core::node::{Action, Effect};
 use deployer_core::plan::{Change, Plan};
 
@@ -369,7 +370,7 @@ fn acts(changes: &[&Change], is_new: bool) -> Vec<String> {
     }
     let rolls_out = changes.iter().any(|it| fields::rolls_out(it));
     let beside = |it: &Change| {
-        let of_roll_out = it.address.kind == "ecs.task-definition" || it.address.kind == "run.job";
+        let of_roll_out = fields::role(&it.address) == Role::Revision;
         !(step(".image")(it) || step(".migration")(it))
             && !(rolls_out && (fields::is_service(&it.address) || of_roll_out))
     };

@@ -374,6 +374,7 @@ impl Kind for RunJob {
     type Is = Job;
     const KIND: &'static str = "run.job";
     const NOUN: &'static str = "job";
+    const ROLE: Role = Role::Revision;
     const TIER: Tier = Tier::Definition;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {

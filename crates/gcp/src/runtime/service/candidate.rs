@@ -18,7 +18,7 @@ use google_cloud_run_v2::model::{
 
 use super::ours::stamped;
 use super::{PAUSE, RunService, TRIES};
-use crate::runtime::{operate, rollout, scaling, shape};
+use crate::runtime::{counts, operate, rollout, shape};
 
 /// "Combined traffic tag and service name cannot exceed 46 characters." (the API's own words, as in
 /// firebase/firebase-tools #6137)
@@ -93,7 +93,7 @@ impl RunService {
                 IngressTraffic::All | IngressTraffic::Unspecified
             ) && !service.default_uri_disabled
                 && !service.iap_enabled
-                && !scaling::is_switched_off(service)
+                && !counts::is_switched_off(service)
         };
         lets_in(now) && lets_in(&wanted)
     }

@@ -146,6 +146,7 @@ impl Kind for RunService {
     type Is = model::Service;
     const KIND: &'static str = "run.service";
     const NOUN: &'static str = "service";
+    const ROLE: Role = Role::Service;
     const TIER: Tier = Tier::Service;
     const DATA: Data = Data::None;
     const FACTS: Facts = Facts {
