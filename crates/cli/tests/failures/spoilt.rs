@@ -126,6 +126,8 @@ async fn spoilt(stage: &Stage) {
     }
     want_everything(stage).await;
     run(stage, APPLY, "all", Exit::Success).await;
+    // First backups are taken, which keep instances from being changed.
+    stage.time.pass(SETTLED).await;
     let mut spoilt = BTreeSet::new();
     for (kind, spoil) in SPOILT {
         if let Spoil::By(by) = spoil {

@@ -326,11 +326,15 @@ pub fn in_books(stage: &Stage) -> BTreeMap<String, Tags> {
     let dump = stage.sandbox.dump();
     for (cloud, services) in members(&dump) {
         for (service, kinds) in members(services) {
+            // What was done, with all that was asked for.
+            if service == "operations" {
+                continue;
+            }
             for (kind, things) in members(kinds) {
                 for (name, thing) in members(things) {
                     let mut tags = Tags::new();
                     collect(thing, &mut tags);
-                    if tags.contains_key(MARK) && thing["deleted"].is_null() {
+                    if tags.contains_key(MARK) && !is_over(thing) {
                         found.insert(format!("{cloud}/{service}/{kind}/{name}"), tags);
                     }
                 }
@@ -338,6 +342,13 @@ pub fn in_books(stage: &Stage) -> BTreeMap<String, Tags> {
         }
     }
     found
+}
+
+/// Whether a thing is told for a while and is none any more.
+fn is_over(thing: &Value) -> bool {
+    let status = ["/status", "/value/status"].map(|at| thing.pointer(at).and_then(Value::as_str));
+    let is_gone = |it: &Option<&str>| matches!(it, Some("INACTIVE" | "STOPPED" | "DELETED"));
+    !thing["deleted"].is_null() || thing["active"] == false || status.iter().any(is_gone)
 }
 
 /// The members of an object, or of a list by their places.
