@@ -348,7 +348,8 @@ pub fn in_books(stage: &Stage) -> BTreeMap<String, Tags> {
 fn is_over(thing: &Value) -> bool {
     let status = ["/status", "/value/status"].map(|at| thing.pointer(at).and_then(Value::as_str));
     let is_gone = |it: &Option<&str>| matches!(it, Some("INACTIVE" | "STOPPED" | "DELETED"));
-    !thing["deleted"].is_null() || thing["active"] == false || status.iter().any(is_gone)
+    let said = thing["active"] == false || thing["gone"] == true;
+    !thing["deleted"].is_null() || said || status.iter().any(is_gone)
 }
 
 /// The members of an object, or of a list by their places.
