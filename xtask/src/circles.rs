@@ -23,7 +23,7 @@ const CRATES: &[(&str, &[&[&str]])] = &[
         "manifest",
         &[
             &["check::services", "check::verify"],
-            &["model", "schema", "section"],
+            &["model", "naming", "schema", "section"],
         ],
     ),
     (
@@ -55,6 +55,7 @@ const CRATES: &[(&str, &[&[&str]])] = &[
                 "failure",
                 "gate",
                 "held",
+                "inventory",
                 "kept",
                 "left",
                 "lost",
@@ -85,7 +86,6 @@ const CRATES: &[(&str, &[&[&str]])] = &[
         "sandbox",
         &[
             &[
-                "aws::apprunner::connectors",
                 "aws::apprunner::custom_domains",
                 "aws::apprunner::deploy",
                 "aws::apprunner::instances",
@@ -114,7 +114,6 @@ const CRATES: &[(&str, &[&[&str]])] = &[
             &["gcp::schema", "gcp::wire"],
             &[
                 "gcp::sql::backups",
-                "gcp::sql::change",
                 "gcp::sql::databases",
                 "gcp::sql::instances",
                 "gcp::sql::users",

@@ -249,6 +249,7 @@ const ONLY: &[(&str, &str, &str)] = &[
         "Cloud Run opens no session in a container",
     ),
     ("aws", "secret_store/versions.rs", "Google numbers versions"),
+    ("aws", "tables.rs", "Route 53 has a table of its own"),
     ("aws", "tagging.rs", "labels are part of each thing"),
     ("aws", "tags.rs", "labels.rs"),
     ("gcp", "apis.rs", "AWS's are always on"),

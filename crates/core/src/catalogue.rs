@@ -207,8 +207,8 @@ pub struct Kinds {
     pub left: fn(kind: &str, name: &str, token: &str) -> Option<String>,
     /// What a kind is to who reads a plan. `None` for what this version does not know.
     pub role: fn(kind: &str) -> Option<Role>,
-    /// How long the vendor usually takes to make one, where that is minutes. These times are ours, of
-    /// small instances in one zone (`docs/ledger.md`).
+    /// How long the vendor usually takes to make one, where that is minutes. These times are ours,
+    /// of small instances in one zone (`docs/ledger.md`).
     pub takes: fn(kind: &str) -> Option<Duration>,
     /// Those that had other names in addresses when something was written of them.
     pub moved: Moved,
