@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use deployer_core::address::CloudName;
 use deployer_core::capability::{Autopsy, Revision};
+use deployer_core::migration::PUT_RIGHT;
 use deployer_core::spec::HealthSpec;
 use jiff::Timestamp;
 
@@ -100,8 +101,12 @@ fn shared_hints<'a>(sides: &'a [Side<'_>]) -> Vec<&'a String> {
     shared
 }
 
-/// Whether what is to be typed next says it already.
+/// Whether what is to be typed next says it already: a hint that says how to put it right does not.
 fn is_next(hint: &str, typed: &Typed<'_>) -> bool {
+    let stock = PUT_RIGHT.split('`').next().unwrap_or_default();
+    if !hint.contains(stock) {
+        return false;
+    }
     let mut commands = typed.next.iter();
     commands.any(|next| {
         let command = next.split("    #").next().unwrap_or_default();

@@ -83,7 +83,7 @@ async fn serves_on(stage: &Stage) {
     says(&said, &["still serves r1"]);
     assert_serves(stage, "aws", 1).await;
     let said = run(stage, &["status"], "aws", Exit::Untrue).await;
-    says(&said, &["ROLLBACK_SUCCEEDED"]);
+    says(&said, &["NEWER FAILED"]);
     let said = run(stage, &["releases"], "aws", Exit::Success).await;
     says(&said, &["r1"]);
     assert!(!said.contains("no release says so"), "{said}");

@@ -129,6 +129,10 @@ impl<J: Jobs> Migration<J> {
 /// What is said of one that failed and waits for a person's word.
 pub const NOT_AGAIN: &str = "apply does not run it again";
 
+/// The hint at a migration that failed for what nobody but the app knows.
+pub const PUT_RIGHT: &str =
+    "what serves is as it was; put it right, then run `deployer migrate --retry`";
+
 /// What a record proves. Only a success for this very image, program and database does.
 fn proof(standing: MigrationStanding, rerun: Rerun) -> Evidence {
     let due = match standing {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use jiff::Timestamp;
 
-use super::Migration;
+use super::{Migration, PUT_RIGHT};
 use crate::capability::MigrationStanding;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -437,9 +437,7 @@ impl<J: Jobs> Run<'_, J> {
 
     fn failed(&self, message: String, why: String, output: Vec<String>) -> Error {
         let told: Vec<String> = std::iter::once(&why).chain(&output).cloned().collect();
-        let hint = self.jobs().hint(&told).unwrap_or(
-            "what serves is as it was; put it right, then run `deployer migrate --retry`",
-        );
+        let hint = self.jobs().hint(&told).unwrap_or(PUT_RIGHT);
         Error::new(ErrorKind::Failed, message)
             .because(why)
             .with_output(output)

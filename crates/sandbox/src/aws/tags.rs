@@ -89,10 +89,11 @@ impl Tags {
     fn add(&self, input: &Value, tags: &mut Vec<Value>) -> Result<(), AwsError> {
         let mut merged = tags.clone();
         merge_tags(&mut merged, &self.given(input)?, self.pair.0);
-        match merged.len() > MOST {
-            true => Err((self.too_many)()),
-            false => Ok(*tags = merged),
+        if merged.len() > MOST {
+            return Err((self.too_many)());
         }
+        *tags = merged;
+        Ok(())
     }
 
     fn remove(&self, input: &Value, tags: &mut Vec<Value>) -> Result<(), AwsError> {

@@ -8,8 +8,6 @@ use super::{Secret, Secrets, marked};
 use crate::aws::error::AwsError;
 use crate::aws::json::{flag, need, number, text, texts};
 
-/// How many tags a secret may have.
-
 impl Secrets {
     pub(super) fn create(&self, input: &Value) -> Result<Value, AwsError> {
         let name = need(input, "Name");

@@ -61,6 +61,9 @@ impl<T: Default> Thing<T> {
     }
 }
 
+/// Where the things of a kind are in a service's state: to read, and to change.
+pub type On<S, T> = (fn(&S) -> &Shelf<T>, fn(&mut S) -> &mut Shelf<T>);
+
 /// A simple kind of a service whose state is an `S`.
 pub struct Kind<S: 'static, T: 'static = Kept> {
     /// What operations call one, and several.
@@ -70,7 +73,7 @@ pub struct Kind<S: 'static, T: 'static = Kept> {
     /// What stands before the name in its ARN, and the member that says the ARN.
     pub arn: (&'static str, &'static str),
     /// Where its things are: to read, and to change.
-    pub on: (fn(&S) -> &Shelf<T>, fn(&mut S) -> &mut Shelf<T>),
+    pub on: On<S, T>,
     /// The key of a new one. Refuses a name that the service does not take.
     pub named: fn(&S, &Site, &Value) -> Result<String, AwsError>,
     /// The keys of what a request is about; none: of everything.
