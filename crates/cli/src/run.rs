@@ -439,23 +439,28 @@ fn exit_of(verdict: &Verdict) -> Exit {
     }
 }
 
-/// `log group /ecs/shop-staging-web`
+/// An address as commands take it.
 fn named(address: &Address) -> String {
-    let word = view::plan::word(address);
-    format!("{word} {}", foreign::one_line(&address.name))
+    foreign::one_line(&address.to_string())
 }
 
 /// What became of nodes, on one cloud: the first ones by name.
 fn tell_all(cloud: CloudName, what: &str, of: &[Address]) {
-    const MOST: usize = 6;
+    const MOST: usize = 12;
     let mut names: Vec<String> = of.iter().take(MOST).map(named).collect();
     match of.len().saturating_sub(MOST) {
         0 => {}
         more => names.push(format!("and {more} more")),
     }
     let words = format!("{cloud}: {what}: {}", names.join(", "));
-    for line in view::plan::wrap(&words, view::error_width()) {
-        sayln!("{line}");
+    match std::io::stderr().is_terminal() {
+        true => {
+            for line in view::plan::wrap(&words, view::error_width()) {
+                sayln!("{line}");
+            }
+        }
+        // Whole, for those who search it.
+        false => sayln!("{words}"),
     }
 }
 

@@ -160,9 +160,10 @@ async fn fails(stage: &Stage) {
         "{:#}",
         read(stage).await["traffic"]
     );
-    let status = document(stage, &["status"], "gcp", Exit::Success).await;
+    let status = document(stage, &["status"], "gcp", Exit::Untrue).await;
     assert_eq!(status[0]["release"]["number"], 1, "{status:#}");
     assert_eq!(status[0]["release"]["verified"], true, "{status:#}");
+    assert_eq!(status[0]["failed_since"]["run"], 2, "{status:#}");
     // It is said again, as long as it is so: the same revision is asked again, and none is made.
     let newest = read(stage).await["latestCreatedRevision"].clone();
     let said = run(stage, &["plan"], "gcp", Exit::Success).await;

@@ -106,7 +106,7 @@ async fn a_new_generation_and_the_old_one_are_one_replacement() {
         at(format!("done {old}")),
     ];
     assert!(order.is_sorted(), "{order:?} {told:#?}");
-    assert_eq!(tunings(&bench), [new.name.clone()]);
+    assert_eq!(tunings(&bench), std::slice::from_ref(&new.name));
     let last = bench.plan(&Wanted::first()).await;
     assert!(last.plan.is_empty(), "{:#?}", last.plan.changes);
 }
@@ -179,7 +179,7 @@ async fn whoever_goes_back_before_the_old_one_went_has_it_again() {
     bench.aws().arm(None);
     tune(&bench, threads(4));
     bench.apply_well(&Wanted::first()).await;
-    assert_eq!(tunings(&bench), [old.clone()]);
+    assert_eq!(tunings(&bench), std::slice::from_ref(&old));
     assert_eq!(serves_with(&bench), Some(old));
 }
 
@@ -223,7 +223,7 @@ async fn one_that_another_hand_rebuilt_is_deleted_first_and_stays_while_it_is_us
     let error = &verdict.failed[0].error;
     assert_eq!(error.kind(), ErrorKind::Rejected);
     assert!(error.hint_text().is_some_and(|it| it.contains("uses it")));
-    assert_eq!(tunings(&bench), [name.clone()]);
+    assert_eq!(tunings(&bench), std::slice::from_ref(&name));
     // Nobody has it: it is made as it was, under the same name.
     bench.aws().world().services.get_mut("idp").unwrap().tuning = None;
     bench.apply_well(&Wanted::first()).await;
