@@ -55,9 +55,7 @@ fn not_started(ended: &Finished, cloud: &str) -> BTreeSet<String> {
     let start = format!("{cloud}: not started: ");
     let line = ended.stderr.lines().find_map(|it| it.strip_prefix(&start));
     let line = line.unwrap_or_else(|| panic!("no `{start}`: {ended}"));
-    // A name that begins with `/` stands apart from its kind.
-    let addresses = line.split(", ").map(|it| it.replacen(' ', "/", 1));
-    addresses.collect()
+    line.split(", ").map(str::to_owned).collect()
 }
 
 fn migration(project: &Project, cloud: &str) -> String {

@@ -127,12 +127,9 @@ async fn crashes(stage: &Stage) {
         if cloud == "gcp" {
             // It describes what failed, and r1 serves on.
             let said = run(stage, &["status"], cloud, Exit::Untrue).await;
-            says(
-                &said,
-                &["NEWER FAILED", "r1 serves; what came after it failed"],
-            );
+            says(&said, &["NEWER FAILED", "r1 serves; run "]);
             let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-            says(&said, &["; it printed last: \"step "]);
+            says(&said, &[" ago: \"step "]);
         }
         // The app's own words tell more than the cloud's.
         let (_, said) = stage.run(&["plan"], cloud).await;

@@ -192,7 +192,7 @@ async fn first_apply_with_data(stage: &Stage) {
         ),
         ("aws/us-east-1/rds.subnet_group/swept-test-main", needed),
         (
-            "aws/us-east-1/secretsmanager.secret /swept/test/main-password",
+            "aws/us-east-1/secretsmanager.secret//swept/test/main-password",
             needed,
         ),
     ];

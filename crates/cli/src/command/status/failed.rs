@@ -46,7 +46,8 @@ impl FailedRuns {
         let well = last.filter(|run| {
             let makes_serve =
                 ["apply", "rollback", "destroy"].contains(&run.header.command.as_str());
-            makes_serve && run.outcome() == Some("succeeded")
+            // What was undone is as it was before, as was asked for.
+            makes_serve && matches!(run.outcome(), Some("succeeded" | "undone"))
         });
         let mut runs = Vec::new();
         for header in headers {
