@@ -265,7 +265,7 @@ fn who_waits_whether_a_living_holder_renews_can_be_interrupted() {
     next.until_it_says("; waiting 95 s to see whether it is renewed");
     next.signal("INT");
     let next = next.finish().exits(exit::INTERRUPTED);
-    next.says("stopped while waiting for the lock; nothing was changed");
+    next.says("stopped before the lock was held; nothing was changed");
     assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
     assert_eq!(locks(&project), runs_out, "the lock is the holder's still");
 
