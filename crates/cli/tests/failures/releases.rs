@@ -141,6 +141,9 @@ async fn beside_a_failure(stage: &Stage) {
         let back = [BACK, &["idp"]].concat();
         run(stage, &back, cloud, Exit::Success).await;
         clouds::assert_serves(stage, cloud, "idp", 2).await;
+        // That one service went back mends nothing of the other.
+        let said = run(stage, &["status"], cloud, Exit::Untrue).await;
+        says(&said, &["NEWER FAILED"]);
         // The bad one is on hold, and the good one is not.
         stage.behave(|started| Behaviour::usual(started.purpose));
         run(stage, APPLY, cloud, Exit::Held).await;

@@ -15,6 +15,8 @@ use crate::view::plan::{cause, cut};
 
 /// So many of the newest reports are looked through.
 const MOST: usize = 3;
+/// So many of the newest runs are looked through for one that made all well again.
+const RUNS: usize = 20;
 /// The cause and the app's last line are no longer, in characters.
 const ROOM: usize = 100;
 
@@ -22,8 +24,8 @@ const ROOM: usize = 100;
 pub(super) struct FailedRuns {
     /// Newest first.
     runs: Vec<(RunHeader, Vec<Failure>)>,
-    /// The last run, where it made everything serve that it was asked for; else 0.
-    mended: u64,
+    /// Those since the oldest of them that did all that they were asked for, newest first.
+    well: Vec<RunHeader>,
 }
 
 /// An attempt that failed for one service since its release.
@@ -41,30 +43,37 @@ impl FailedRuns {
     ///
     /// Errors: the ledger's.
     pub(super) async fn read(place: &Place) -> Result<Self> {
-        let (headers, last) =
-            tokio::try_join!(place.ledger.reported_runs(MOST), place.ledger.last_run())?;
-        let well = last.filter(|run| {
-            let makes_serve =
-                ["apply", "rollback", "destroy"].contains(&run.header.command.as_str());
-            // What was undone is as it was before, as was asked for.
-            makes_serve && matches!(run.outcome(), Some("succeeded" | "undone"))
-        });
+        let headers = place.ledger.reported_runs(MOST).await?;
+        let mut well = Vec::new();
+        if let Some(oldest) = headers.last().map(|it| it.number) {
+            let since = place.ledger.recent_runs(RUNS).await?.into_iter();
+            let makes_serve = |it: &RunHeader| ["apply", "destroy"].contains(&it.command.as_str());
+            for header in since.filter(|it| it.number >= oldest && makes_serve(it)) {
+                let run = place.ledger.run(header.number).await?;
+                // What was undone is as it was before, as was asked for.
+                let outcome = run.as_ref().and_then(|run| run.outcome());
+                if matches!(outcome, Some("succeeded" | "undone")) {
+                    well.push(header);
+                }
+            }
+        }
         let mut runs = Vec::new();
         for header in headers {
             if let Ok(Some(failures)) = place.ledger.report(header.number).await {
                 runs.push((header, failures));
             }
         }
-        Ok(Self {
-            runs,
-            mended: well.map_or(0, |run| run.header.number),
-        })
+        Ok(Self { runs, well })
     }
 
     /// The newest attempt that failed for a service since this release was made.
     pub(super) fn of(&self, service: &str, release: Option<&Release>) -> Option<Failed> {
         let made = release.and_then(|it| it.run.strip_prefix("run ")?.parse().ok());
-        let since = self.mended.max(made.unwrap_or(0));
+        // An apply of other services alone mends nothing here; a rollback makes a release.
+        let is_of_it =
+            |it: &&RunHeader| it.command == "destroy" || it.contents.contains_key(service);
+        let well = self.well.iter().find(is_of_it);
+        let since = well.map_or(0, |it| it.number).max(made.unwrap_or(0));
         let mut newer = self.runs.iter().filter(|(it, _)| it.number > since);
         newer.find_map(|(header, failures)| {
             let failure = failures.iter().find(|it| it.service == service)?;

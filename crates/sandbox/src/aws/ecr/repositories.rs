@@ -39,6 +39,8 @@ pub(super) const REPOSITORY: Kind<State> = Kind {
         made["imageScanningConfiguration"] = json!({"scanOnPush": scans});
         Ok(made)
     },
+    // Answers both, as its model has it (PutImageTagMutability, Amazon ECR API Reference, response
+    // elements).
     changes: &[("PutImageTagMutability", |_, _, _, input| {
         let mutability = need(input, "imageTagMutability");
         check_exclusions(mutability, input)?;
