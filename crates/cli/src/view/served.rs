@@ -320,7 +320,8 @@ fn unchecked(served: &[Served], width: usize) -> String {
 
 /// `r3 serves on aws and gcp`, or what is different on each.
 fn phrase(on: &[&Served]) -> String {
-    let mut groups: Vec<((u64, &str, Option<u64>), Vec<&str>)> = Vec::new();
+    type Said<'a> = (u64, &'a str, Option<u64>);
+    let mut groups: Vec<(Said, Vec<&str>)> = Vec::new();
     for one in on {
         let cloud = one.cloud.as_str();
         let how = match (one.detached, one.rejected) {

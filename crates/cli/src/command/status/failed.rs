@@ -74,7 +74,15 @@ impl FailedRuns {
             |it: &&RunHeader| it.command == "destroy" || it.contents.contains_key(service);
         let well = self.well.iter().find(is_of_it);
         let since = well.map_or(0, |it| it.number).max(made.unwrap_or(0));
-        let mut newer = self.runs.iter().filter(|(it, _)| it.number > since);
+        // Where what serves was asked for and was not well, the cloud says how it is now.
+        let is_what_serves = |it: &RunHeader| {
+            let serves = release.map(|it| (it.content_id.as_str(), it.overrides.as_deref()));
+            let asked = it.contents.get(service);
+            let asked = asked.map(|it| (it.content_id.as_str(), it.overrides.as_deref()));
+            asked.is_some() && asked == serves && !it.redeploys.contains_key(service)
+        };
+        let newer = self.runs.iter().filter(|(it, _)| it.number > since);
+        let mut newer = newer.filter(|(it, _)| !is_what_serves(it));
         newer.find_map(|(header, failures)| {
             let failure = failures.iter().find(|it| it.service == service)?;
             let first = failure.failed.first();
