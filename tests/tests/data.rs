@@ -151,9 +151,10 @@ fn a_destroy_needs_a_word_for_each_database(story: &mut Project) {
     let word = "--allow-data-loss";
     story
         .deployer
-        .run(&["destroy", "--yes", word, &on_aws])
+        .run(&["destroy", "--yes", "--details", word, &on_aws])
         .exits(exit::INPUT)
-        .says(&on_gcp);
+        .says(&format!("--allow-data-loss {on_gcp}"))
+        .says("this would lose the data of 12 things");
     assert_eq!([aws.writes(), gcp.writes()].concat(), Vec::<String>::new());
     story
         .deployer
