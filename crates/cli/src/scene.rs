@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use deployer_core::address::{Address, CloudName};
 use deployer_core::compose::{Declared, DeclaredService};
 use deployer_core::journal::Event;
-use deployer_core::ledger::{Release, RunRecord};
+use deployer_core::ledger::{Content, Release, RunHeader, RunRecord};
 use deployer_core::spec::{CacheSpec, DatabaseSpec, EnvironmentSpec, ServiceSpec};
 use deployer_manifest::catalogue;
 use jiff::Timestamp;
@@ -20,6 +20,9 @@ use crate::numbers;
 use crate::session::{Place, Session};
 use crate::usual;
 use crate::work::Work;
+
+/// So many of the newest runs that failed are looked through for one that tried what is planned.
+const REPORTS: usize = 5;
 
 /// What a plan is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -326,25 +329,51 @@ async fn recall(
         let facts = facts::between(&Version::of(last), &now);
         let mut redeploys = work.redeploys.get(&place.name()).into_iter();
         let asked_for = redeploys.any(|it| it.contains_key(key));
-        let is_it = content.as_ref().is_some_and(|content| {
-            content.content_id == last.content_id && content.overrides == last.overrides
-        });
+        let is_it = content.as_ref().is_some_and(|it| it.is_of(last));
         side.last = Some(Last {
             number: last.number,
             again: is_it && facts.is_empty() && !asked_for,
             facts,
         });
     }
-    if let (Some(run), Some(content)) = (last_run, content)
-        && run.header.command == "apply"
-        && run.outcome() != Some("succeeded")
-        && run.header.contents.get(key) == Some(&content)
-    {
-        side.failed = failed_before(run, &side.nodes);
-        if let Some(failed) = &mut side.failed {
-            failed.said = failure::last_line(place, failed.run, key).await;
+    let Some(content) = content else {
+        return;
+    };
+    if let Some(run) = last_run.filter(|it| attempted(&it.header, key, &content)) {
+        if run.outcome() != Some("succeeded") {
+            side.failed = failed_before(run, &side.nodes);
         }
+    } else if side.last.as_ref().is_none_or(|last| !last.facts.is_empty()) {
+        side.failed = failed_earlier(place, key, &content, &side.nodes).await;
     }
+    if let Some(failed) = &mut side.failed {
+        failed.said = failure::last_line(place, failed.run, key).await;
+    }
+}
+
+fn attempted(run: &RunHeader, key: &str, content: &Content) -> bool {
+    run.command == "apply" && run.contents.get(key) == Some(content)
+}
+
+/// What became of this content in a run before the last one, where it never served since: a
+/// rollback, or an apply of other services, lies between. What the ledger does not answer is left
+/// out.
+async fn failed_earlier(
+    place: &Place,
+    key: &str,
+    content: &Content,
+    nodes: &BTreeSet<Address>,
+) -> Option<FailedBefore> {
+    let reported = place.ledger.reported_runs(REPORTS).await.ok()?;
+    let tried = reported.iter().find(|it| attempted(it, key, content))?;
+    let releases = place.ledger.releases(key).await.ok()?;
+    let served_since = releases
+        .iter()
+        .any(|it| content.is_of(it) && it.made_by().is_some_and(|run| run > tried.number));
+    if served_since {
+        return None;
+    }
+    failed_before(&place.ledger.run(tried.number).await.ok()??, nodes)
 }
 
 /// The first node of these that failed in a run.

@@ -22,13 +22,16 @@ impl Checked {
         problems.filter(|it| it.severity == Severity::Error).count()
     }
 
-    fn line(&self) -> String {
+    /// `above` of its faults were told of another environment already.
+    fn line(&self, above: usize) -> String {
         let KnownEnvironment { name, file } = &self.environment;
         let warnings = self.problems.len() - self.faults();
         let verdict = match (self.faults(), warnings) {
             (0, 0) => "ok".to_owned(),
             (0, _) => format!("ok, {}", count(warnings, "warning")),
-            (faults, _) => count(faults, "fault"),
+            (faults, _) if above == 0 => count(faults, "fault"),
+            (faults, _) if above == faults => format!("{}, told above", count(faults, "fault")),
+            (faults, _) => format!("{}, {above} of them told above", count(faults, "fault")),
         };
         format!("{name} ({}): {verdict}", file.display())
     }
@@ -100,16 +103,17 @@ fn tell(global: &Global, checked: &[Checked], is_good: bool) {
     }
     let mut said: Vec<&Problem> = Vec::new();
     for checked in checked {
-        outln!("{}", checked.line());
         // What several environments have in common is told once.
-        let fresh = |it: &&Problem| {
-            let is_shown = !global.quiet || it.severity == Severity::Error;
-            is_shown
-                && !said
-                    .iter()
-                    .any(|one| one.to_string() == it.to_string() && one.path == it.path)
+        let is_told = |it: &Problem| {
+            said.iter()
+                .any(|one| one.to_string() == it.to_string() && one.path == it.path)
         };
-        let fresh: Vec<&Problem> = checked.problems.iter().filter(fresh).collect();
+        let faults = checked.problems.iter();
+        let faults = faults.filter(|it| it.severity == Severity::Error);
+        outln!("{}", checked.line(faults.filter(|it| is_told(it)).count()));
+        let is_shown = |it: &Problem| !global.quiet || it.severity == Severity::Error;
+        let problems = checked.problems.iter();
+        let fresh: Vec<&Problem> = problems.filter(|it| is_shown(it) && !is_told(it)).collect();
         let shown: Vec<Problem> = fresh.iter().copied().cloned().collect();
         if !shown.is_empty() {
             view::github::problems(&shown);

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
 use deployer_core::capability::{Serving, ServingState};
-use deployer_core::error::Result;
+use deployer_core::error::{Error, Result};
 use deployer_core::history::{Current, History, Standing};
 use deployer_core::journal::Event;
-use deployer_core::ledger::{Hold, Release};
+use deployer_core::ledger::{Hold, Release, RunRecord};
 use deployer_core::spec::ServiceSpec;
+use futures::StreamExt;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -28,43 +29,85 @@ use crate::view::releases::{Moments, Row, merge};
 /// Lists the releases of each service on each target, and which one serves: the cloud's word, not
 /// the last record's.
 pub async fn run(global: &Global, session: Session, args: &ReleasesArgs) -> Result<Exit> {
-    let mut documents = Vec::new();
-    let mut tables = Vec::new();
-    let mut worst = session.failure();
     if let (Some(service), Some(word)) = (&args.service, &args.release) {
         return show(global, &session, service, (word, args.diff.as_deref())).await;
     }
-    for service in session.services(args.service.as_deref())? {
-        let (mut rows, mut notes) = (Vec::new(), Vec::new());
-        for place in &session.places {
-            match Listed::read(place, &service, &session.loaded.environment).await {
-                Ok(listed) => {
-                    merge(&mut rows, listed.rows());
-                    notes.extend(listed.notes());
-                    documents.push((place.name(), listed.document()));
-                }
-                Err(error) => {
-                    worst = worst.max(Exit::from(error.kind()));
-                    view::error::print(&error, global.json);
-                }
-            }
-        }
-        if !rows.is_empty() {
-            tables.push((service, rows, notes));
+    let services = session.services(args.service.as_deref())?;
+    let listed = read(&session, &services).await;
+    let mut worst = session.failure();
+    let mut all = Vec::new();
+    for listed in listed {
+        match listed {
+            Ok(listed) => all.push(listed),
+            Err(error) => worst = worst.max(told(&error, global)),
         }
     }
     if global.json {
         // By target, as the clouds are everywhere.
-        documents.sort_by_key(|(cloud, _)| *cloud);
-        let documents: Vec<_> = documents.into_iter().map(|(_, it)| it).collect();
+        all.sort_by_key(|it| it.cloud);
+        let documents: Vec<_> = all.iter().map(Listed::document).collect();
         view::json(&documents);
-    } else if tables.is_empty() {
+        return Ok(worst);
+    }
+    let (mut rows, mut notes) = (Vec::new(), Vec::new());
+    for listed in &all {
+        merge(&mut rows, listed.rows());
+        let of_one = match services.len() {
+            1 => listed.notes(),
+            _ => listed
+                .notes()
+                .into_iter()
+                .map(|it| format!("{} on {it}", listed.service))
+                .collect(),
+        };
+        notes.extend(of_one);
+    }
+    if rows.is_empty() {
         let apply = Again::new(global, "apply");
         noteln!("nothing was released yet; `{apply}` makes the first release");
-    } else {
-        print(&session, &tables);
+        return Ok(worst);
     }
+    let (environment, manifest) = (&session.loaded.environment, &session.loaded.manifest);
+    let title = match services.as_slice() {
+        [one] => format!("{one} · {environment}"),
+        _ => format!("{} · {environment}", manifest.app),
+    };
+    out!("{}", table(&session, &title, &rows, &notes));
     Ok(worst)
+}
+
+/// What is known of these services, service by service and then target by target; the runs of a
+/// target are read once for all of them.
+async fn read(session: &Session, services: &[String]) -> Vec<Result<Listed>> {
+    let runs = session.places.iter().map(|place| place.ledger.runs(RUNS));
+    let runs = futures::future::join_all(runs).await;
+    let (mut all, mut places) = (Vec::new(), Vec::new());
+    for (place, runs) in session.places.iter().zip(runs) {
+        match runs {
+            Ok(runs) => places.push((place, runs)),
+            Err(error) => all.push(Err(error)),
+        }
+    }
+    let environment = session.loaded.environment.as_str();
+    let reads = services.iter().flat_map(|service| {
+        let of_service = |(place, runs)| Listed::read(place, service, environment, runs);
+        places
+            .iter()
+            .map(|(place, runs)| (*place, runs.as_slice()))
+            .map(of_service)
+    });
+    let reads: Vec<_> = reads.collect();
+    let mut listed = futures::stream::iter(reads).buffered(AT_ONCE);
+    while let Some(one) = listed.next().await {
+        all.push(one);
+    }
+    all
+}
+
+/// Prints an error, and says how to end because of it.
+fn told(error: &Error, global: &Global) -> Exit {
+    view::error::print(error, global.json);
+    Exit::from(error.kind())
 }
 
 /// Shows one release on every target that has it. `words` name it, and one to compare it with.
@@ -74,16 +117,13 @@ async fn show(
     service: &str,
     words: (&str, Option<&str>),
 ) -> Result<Exit> {
-    session.services(Some(service))?;
+    let services = session.services(Some(service))?;
     let mut worst = session.failure();
     let mut all = Vec::new();
-    for place in &session.places {
-        match Listed::read(place, service, &session.loaded.environment).await {
+    for listed in read(session, &services).await {
+        match listed {
             Ok(listed) => all.push(listed),
-            Err(error) => {
-                worst = worst.max(Exit::from(error.kind()));
-                view::error::print(&error, global.json);
-            }
+            Err(error) => worst = worst.max(told(&error, global)),
         }
     }
     if all.is_empty() && worst != Exit::Success {
@@ -106,26 +146,15 @@ async fn show(
 /// line before. Nothing where there is none; a target that does not answer is left out.
 pub async fn newest(session: &Session, service: &str, count: usize) -> String {
     let mut rows = Vec::new();
-    for place in &session.places {
-        if let Ok(listed) = Listed::read(place, service, &session.loaded.environment).await {
-            merge(&mut rows, listed.rows());
-        }
+    let services = [service.to_owned()];
+    for listed in read(session, &services).await.into_iter().flatten() {
+        merge(&mut rows, listed.rows());
     }
     rows.truncate(count);
     if rows.is_empty() {
         return String::new();
     }
     format!("\n{}", table(session, "the newest", &rows, &[]))
-}
-
-fn print(session: &Session, tables: &[(String, Vec<Row>, Vec<String>)]) {
-    for (at, (service, rows, notes)) in tables.iter().enumerate() {
-        if at > 0 {
-            outln!();
-        }
-        let title = format!("{service} · {}", session.loaded.environment);
-        out!("{}", table(session, &title, rows, notes));
-    }
 }
 
 fn table(session: &Session, title: &str, rows: &[Row], notes: &[String]) -> String {
@@ -165,9 +194,16 @@ struct Attempt {
 
 /// How many runs are looked through for attempts.
 const RUNS: usize = 50;
+/// So many services are read at once, on all targets together.
+const AT_ONCE: usize = 16;
 
 impl Listed {
-    async fn read(place: &Place, service: &str, environment: &str) -> Result<Self> {
+    async fn read(
+        place: &Place,
+        service: &str,
+        environment: &str,
+        runs: &[RunRecord],
+    ) -> Result<Self> {
         let (mut holds, releases) =
             tokio::try_join!(place.ledger.holds(service), place.ledger.releases(service))?;
         let follows = |_: &str| false;
@@ -182,7 +218,7 @@ impl Listed {
         let current = serving
             .map(|serving| Current::of(serving.as_ref()))
             .map_err(|error| error.chain().join(": "));
-        let attempts = attempts(place, service, environment, &releases).await?;
+        let attempts = attempts(place, (service, environment), runs, &releases);
         Ok(Self {
             cloud: place.name(),
             attempts,
@@ -284,6 +320,7 @@ impl Listed {
         let after = self.releases.iter().skip(1).map(Some);
         for (release, next) in self.releases.iter().zip(after.chain([None])) {
             rows.push(Row {
+                service: self.service.clone(),
                 number: Some(release.number),
                 content_id: release.content_id.clone(),
                 image: ImageName::of(release).name(),
@@ -322,6 +359,7 @@ impl Listed {
             (Some(_), None) => Vec::new(),
         };
         Row {
+            service: self.service.clone(),
             number: None,
             content_id: attempt.content_id.clone(),
             image: image.name(),
@@ -360,43 +398,36 @@ fn names(facts: &[Fact]) -> Vec<String> {
 }
 
 /// The applies of this service that failed and became no release, newest first.
-async fn attempts(
+fn attempts(
     place: &Place,
-    service: &str,
-    environment: &str,
+    (service, environment): (&str, &str),
+    runs: &[RunRecord],
     releases: &[Release],
-) -> Result<Vec<Attempt>> {
+) -> Vec<Attempt> {
     let Some(wanted) = place.env.services.get(service) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    let mut attempts = Vec::new();
-    for header in place.ledger.recent_runs(RUNS).await? {
-        let name = format!("run {}", header.number);
-        let recorded = releases.iter().any(|release| release.run == name);
-        let Some(content) = header.contents.get(service).filter(|_| !recorded) else {
-            continue;
-        };
-        if header.command != "apply" {
-            continue;
-        }
-        let Some(run) = place.ledger.run(header.number).await? else {
-            continue;
-        };
-        // Its own nodes have its name, or begin with it.
-        let is_own = |name: &str| {
-            let name = name.rsplit('/').next().unwrap_or_default();
-            name == wanted.name || name.strip_prefix(&wanted.name) == Some("-migrate")
-        };
+    // Its own nodes have its name, or begin with it.
+    let is_own = |name: &str| {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        name == wanted.name || name.strip_prefix(&wanted.name) == Some("-migrate")
+    };
+    let attempt = |run: &RunRecord| {
+        let header = &run.header;
+        let content = header.contents.get(service)?;
+        let recorded = releases
+            .iter()
+            .any(|release| release.made_by() == Some(header.number));
         let failed = run.entries.iter().any(|entry| match &entry.event {
             Event::Failed { address, .. } => is_own(&address.name),
             _ => false,
         });
         let outcome = run.outcome().unwrap_or_default();
-        if !failed || outcome == "succeeded" {
-            continue;
+        if header.command != "apply" || recorded || !failed || outcome == "succeeded" {
+            return None;
         }
-        let spec = record::asked_for(&header, place, environment);
-        attempts.push(Attempt {
+        let spec = record::asked_for(header, place, environment);
+        Some(Attempt {
             at: run.entries.last().map_or(header.at, |last| last.at),
             by: header.by.clone(),
             image: ImageName {
@@ -409,7 +440,7 @@ async fn attempts(
                 "undone" => "undone".to_owned(),
                 _ => "failed".to_owned(),
             },
-        });
-    }
-    Ok(attempts)
+        })
+    };
+    runs.iter().filter_map(attempt).collect()
 }

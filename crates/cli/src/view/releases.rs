@@ -1,4 +1,4 @@
-//! The releases of a service as one table: both clouds side by side, what changed, attempts that
+//! Releases as one table, of one service or of many: both clouds side by side, what changed, attempts that
 //! failed among them; pure.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use crate::view::plan::{cut, list, wrap};
 /// A release or an attempt at one, on the clouds where it is the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
+    pub service: String,
     /// `None` for an attempt that became none.
     pub number: Option<u64>,
     /// What tells it from another of that number.
@@ -42,7 +43,8 @@ pub fn merge(rows: &mut Vec<Row>, of_cloud: Vec<Row>) {
             let free = row.cells.keys().all(|cloud| !it.cells.contains_key(cloud));
             // Of an attempt, which has no number, what it changed tells it from others.
             let alike = row.number.is_some() || row.changed.values().eq(it.changed.values());
-            (it.number, &it.content_id) == (row.number, &row.content_id) && alike && free
+            let of = |row: &Row| (row.service.clone(), row.number, row.content_id.clone());
+            of(it) == of(&row) && alike && free
         };
         match rows.iter_mut().find(same) {
             Some(other) => {
@@ -90,9 +92,14 @@ pub fn render(
         Moments::Ago(now) => format!("{} ago", duration::since(row.at, now)),
         Moments::Iso => format!("{:.0}", row.at),
     };
+    // Of one service the title says it.
+    let several = rows.iter().any(|row| row.service != rows[0].service);
     let mut header = vec![String::new(), "IMAGE".into(), "CHANGED".into()];
     header.extend(clouds.iter().map(|it| it.as_str().to_uppercase()));
     header.extend(["WHEN".into(), "WHO".into()]);
+    if several {
+        header.insert(0, "SERVICE".into());
+    }
     let mut table = vec![header];
     for row in rows {
         let number = row
@@ -102,6 +109,9 @@ pub fn render(
         let on = clouds.iter().map(|it| row.cells.get(it));
         cells.extend(on.map(|it| it.cloned().unwrap_or_else(|| "-".into())));
         cells.extend([when(row), cut(&row.by, 16)]);
+        if several {
+            cells.insert(0, cut(&row.service, 20));
+        }
         let cells = cells.iter().map(|cell| foreign::one_line(cell));
         table.push(cells.collect());
     }
@@ -111,7 +121,10 @@ pub fn render(
     let used: usize = widths.iter().sum::<usize>() + 2 * (columns - 1);
     // What changed gives way: `plan` and `releases --json` have it whole.
     let over = used.saturating_sub(width);
-    widths[2] = widths[2].saturating_sub(over).max(LEAST.min(widths[2]));
+    let gives = 2 + usize::from(several);
+    widths[gives] = widths[gives]
+        .saturating_sub(over)
+        .max(LEAST.min(widths[gives]));
     let mut text = format!("{title}\n");
     for row in &table {
         let cells = row.iter().zip(&widths);
@@ -137,6 +150,7 @@ mod tests {
 
     fn row(number: Option<u64>, changed: &str, cloud: CloudName, cell: &str, at: i64) -> Row {
         Row {
+            service: "web".into(),
             number,
             content_id: format!("{number:?}"),
             image: "1.1".into(),
@@ -182,6 +196,29 @@ mod tests {
     -   1.1    image, CRASH  failed   failed   35m ago  ana@laptop
     r1  1.1    first         served   served   2h ago   ana@laptop
     ");
+    }
+
+    #[test]
+    fn the_releases_of_many_services_are_one_table() {
+        let mut rows = made_up();
+        rows.truncate(2);
+        let of_worker = row(Some(3), "replicas", CloudName::Aws, "serves", 8_500);
+        let of_worker = Row {
+            service: "worker".into(),
+            content_id: rows[0].content_id.clone(),
+            ..of_worker
+        };
+        merge(&mut rows, vec![of_worker]);
+        let now = Moments::Ago(Timestamp::from_second(9_121).unwrap());
+        let text = render("shop · staging", &rows, &[], &CloudName::ALL, now, 80);
+        assert!(text.lines().all(|it| it.chars().count() <= 80), "{text}");
+        insta::assert_snapshot!(text, @r"
+        shop · staging
+        SERVICE      IMAGE  CHANGED     AWS      GCP      WHEN     WHO
+        web      r3  1.1    back to r1  serves   serves   2m ago   ana@laptop
+        worker   r3  1.1    replicas    serves   -        10m ago  ana@laptop
+        web      r2  1.1    image       ON HOLD  ON HOLD  18m ago  ana@laptop
+        ");
     }
 
     #[test]

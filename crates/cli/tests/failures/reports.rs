@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::events::{about, texts};
-use crate::in_process::stage::Stage;
+use crate::in_process::stage::{Stage, Wanted};
 use crate::typed::assert_fits;
 use crate::{APPLY, SECOND, clouds, first_serves, run, says};
 
@@ -131,14 +131,23 @@ async fn crashes(stage: &Stage) {
             let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
             says(&said, &[" ago: \"step "]);
         }
-        // The app's own words tell more than the cloud's.
-        let (_, said) = stage.run(&["plan"], cloud).await;
-        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        says(
-            &said,
-            &["FAILED BEFORE", "this very content failed ", "): \"step "],
-        );
+        failed_before(stage, cloud).await;
+        // Another run between forgets nothing.
+        stage.want(&Wanted::FIRST);
+        run(stage, APPLY, cloud, Exit::Success).await;
+        stage.want(&SECOND);
+        failed_before(stage, cloud).await;
     }
+}
+
+/// The app's own words tell more than the cloud's.
+async fn failed_before(stage: &Stage, cloud: &str) {
+    let (_, said) = stage.run(&["plan"], cloud).await;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    says(
+        &said,
+        &["FAILED BEFORE", "this very content failed ", "): \"step "],
+    );
 }
 
 /// What was found out is read again later, whole and by the run's number, and no line of it is

@@ -89,6 +89,11 @@ impl Release {
         content(&self.content_id, self.overrides.as_deref())
     }
 
+    /// The number of the run that made it. `None` where its record names none.
+    pub fn made_by(&self) -> Option<u64> {
+        self.run.strip_prefix("run ")?.parse().ok()
+    }
+
     /// The release whose content a person rejected with this one. Ledgers of before do not say it:
     /// there it is the one before.
     pub fn rejected(&self) -> Option<u64> {

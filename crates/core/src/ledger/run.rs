@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::engine::Journal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Entry, Event, FORMAT};
-use crate::ledger::{AT_ONCE, Item, Ledger};
+use crate::ledger::{AT_ONCE, Item, Ledger, Release};
 use crate::ours::{Certain, Noted};
 use crate::redeploy::Redeploy;
 
@@ -60,6 +60,13 @@ pub struct Content {
     /// What of the content is the target's own, as a hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<String>,
+}
+
+impl Content {
+    /// Whether it is what this release made serve.
+    pub fn is_of(&self, release: &Release) -> bool {
+        self.content_id == release.content_id && self.overrides == release.overrides
+    }
 }
 
 /// A run as it stands in the ledger.

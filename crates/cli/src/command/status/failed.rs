@@ -68,7 +68,7 @@ impl FailedRuns {
 
     /// The newest attempt that failed for a service since this release was made.
     pub(super) fn of(&self, service: &str, release: Option<&Release>) -> Option<Failed> {
-        let made = release.and_then(|it| it.run.strip_prefix("run ")?.parse().ok());
+        let made = release.and_then(Release::made_by);
         // An apply of other services alone mends nothing here; a rollback makes a release.
         let is_of_it =
             |it: &&RunHeader| it.command == "destroy" || it.contents.contains_key(service);
@@ -76,10 +76,9 @@ impl FailedRuns {
         let since = well.map_or(0, |it| it.number).max(made.unwrap_or(0));
         // Where what serves was asked for and was not well, the cloud says how it is now.
         let is_what_serves = |it: &RunHeader| {
-            let serves = release.map(|it| (it.content_id.as_str(), it.overrides.as_deref()));
-            let asked = it.contents.get(service);
-            let asked = asked.map(|it| (it.content_id.as_str(), it.overrides.as_deref()));
-            asked.is_some() && asked == serves && !it.redeploys.contains_key(service)
+            let asked = it.contents.get(service).zip(release);
+            let is_it = asked.is_some_and(|(asked, release)| asked.is_of(release));
+            is_it && !it.redeploys.contains_key(service)
         };
         let newer = self.runs.iter().filter(|(it, _)| it.number > since);
         let mut newer = newer.filter(|(it, _)| !is_what_serves(it));
