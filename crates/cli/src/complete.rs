@@ -40,11 +40,12 @@ pub fn secrets() -> Vec<CompletionCandidate> {
     candidates(loaded.iter().flat_map(|it| it.manifest.secrets.keys()))
 }
 
-/// The environments that files tell of.
+/// The environments that files tell of, and those that a ledger on this machine knows.
 pub fn environments() -> Vec<CompletionCandidate> {
     let typed = Typed::read(std::env::args_os());
     let known = deployer_manifest::environments(&typed.manifest).unwrap_or_default();
-    candidates(known.iter().map(|it| &it.name))
+    let recorded = read(|ledger, _| async move { ledger.environments().await.unwrap_or_default() });
+    candidates(known.iter().map(|it| &it.name).chain(&recorded))
 }
 
 /// The releases that a ledger on this machine has, newest first, and their tags.

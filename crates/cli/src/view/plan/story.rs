@@ -64,7 +64,7 @@ pub fn render(plan: &Plan, scene: &Scene, only: Option<&str>, layout: Layout) ->
         text.push_str(&print(block, &services, layout));
     }
     let still = unchanged(&of_it, &services);
-    if !still.is_empty() && !blocks.is_empty() {
+    if !still.is_empty() && (!blocks.is_empty() || only.is_some()) {
         let phrase = format!("{}: no change", still.join(", "));
         text.push('\n');
         for line in wrap(&phrase, layout.width.saturating_sub(2)) {

@@ -527,6 +527,24 @@ fn one_name_shows_that_alone() {
 }
 
 #[test]
+fn of_one_that_stays_as_it_is_the_plan_says_so() {
+    let mut changes = new_version("web");
+    let still = nodes("worker", Action::NoOp);
+    let scene = scene(vec![
+        service("web", &changes, &[image()]),
+        service("worker", &still, &[]),
+    ]);
+    changes.extend(still);
+    let layout = Layout {
+        colour: false,
+        width: 80,
+    };
+    let text = render(&plan(changes), &scene, &[], Shown::Of("worker"), layout);
+    assert!(text.contains("\n  worker: no change\n"), "{text}");
+    assert!(text.contains("Plan: web becomes"), "{text}");
+}
+
+#[test]
 fn values_of_others_forge_no_line_and_no_markdown() {
     let mut changes = nodes("web", Action::NoOp);
     let forged = "x\n\nNo changes.\u{1b}[2K<script>|`@everyone";
