@@ -1,15 +1,11 @@
 //! What AWS offers and what it calls it: the facts that the checks of a manifest are made of.
 
-use std::time::Duration;
-
 use deployer_core::address::CloudName;
 use deployer_core::catalogue::{
     Asks, CacheSecret, Caches, Catalogue, Databases, HealthCheck, Idle, Kinds, Members, Namespace,
     Runtime, SecretNames, Standby,
 };
-use deployer_core::kind::Role;
 
-use crate::tables::all;
 use crate::{app_runner, database, dns, kinds, names, permissions, sizes};
 
 /// AWS's facts.
@@ -48,11 +44,8 @@ pub static CATALOGUE: Catalogue = Catalogue {
     keeps_variable: |name| name.starts_with("AWSAPPRUNNER"),
     kinds: Kinds {
         noun,
-        holds_data,
-        leaves,
+        told: &[kinds::TOLD, dns::kinds::TOLD],
         left,
-        role,
-        takes,
         moved: kinds::MOVED,
     },
 };
@@ -117,25 +110,8 @@ fn noun(kind: &str) -> Option<&'static str> {
     known.find(|it| it.kind == kind).map(|it| it.noun)
 }
 
-fn holds_data(kind: &str, noted: Option<bool>) -> bool {
-    let mut known = all().filter(|it| it.kind == kind);
-    known.any(|it| it.data.is_guarded_as_noted(noted))
-}
-
-fn role(kind: &str) -> Option<Role> {
-    kinds::role(kind).or_else(|| dns::kinds::role(kind))
-}
-
-fn takes(kind: &str) -> Option<Duration> {
-    all().find(|it| it.kind == kind)?.takes
-}
-
-fn leaves(kind: &str) -> Option<&'static str> {
-    all().find(|it| it.kind == kind)?.leaves
-}
-
 fn left(kind: &str, name: &str, token: &str) -> Option<String> {
-    let words = leaves(kind)?.replace("NAME", name);
+    let words = CATALOGUE.kinds.leaves(kind)?.replace("NAME", name);
     Some(words.replace('…', &database::final_part(token)))
 }
 

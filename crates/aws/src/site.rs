@@ -81,8 +81,8 @@ impl Site for Clients {
 pub(crate) mod prelude {
     pub(crate) use deployer_core::error::Result;
     pub(crate) use deployer_core::kind::{
-        At, Changed, Data, Description, Field, Generations, Kind, Marks, Naming, Order, Parts,
-        Passing, Released, Role, Seen, Tagged, There, Tier, Wish,
+        At, Changed, Data, Description, Field, Generations, Kind, Marks, Meaning, Naming, Order,
+        Parts, Passing, Released, Role, Seen, Tagged, There, Tier, Wish,
     };
     pub(crate) use deployer_core::node::{Kept, Reading, Token};
     pub(crate) use deployer_core::permissions::Feature;

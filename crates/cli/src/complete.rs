@@ -112,7 +112,7 @@ pub fn losable_or_all() -> Vec<CompletionCandidate> {
 fn holding(inventory: Inventory) -> impl Iterator<Item = Address> {
     let items = inventory.items.into_iter().filter(|(address, item)| {
         let kind = address.kind.as_str();
-        let holds = (catalogue(address.cloud).kinds.holds_data)(kind, item.data);
+        let holds = catalogue(address.cloud).kinds.holds_data(kind, item.data);
         // What was adopted is released.
         holds && !item.adopted
     });

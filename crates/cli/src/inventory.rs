@@ -11,6 +11,7 @@ use deployer_core::graph::Graph;
 use deployer_core::ledger::Inventory;
 use deployer_core::ours::Past;
 use deployer_core::plan::Orphan;
+use deployer_manifest::catalogue;
 
 use crate::kept;
 use crate::session::Place;
@@ -51,7 +52,7 @@ impl Known {
         spared: &BTreeSet<Address>,
     ) -> Result<Vec<Orphan>> {
         let mut gone = self.inventory.items.keys();
-        if gone.any(|it| it.kind == REVISIONS && graph.find(it).is_none()) {
+        if gone.any(|it| is_recorded(it) && graph.find(it).is_none()) {
             let revisions = place.ledger.recorded_revisions().await?;
             self.revisions = revisions.into_iter().map(fields_of).collect();
         }
@@ -61,9 +62,11 @@ impl Known {
     }
 }
 
-/// The kind of which a code-only deployment makes revisions that carry no mark, as it may not set
-/// one.
-const REVISIONS: &str = "ecs.task-definition";
+/// Whether it is of a kind whose revisions the releases name.
+fn is_recorded(address: &Address) -> bool {
+    let told = catalogue(address.cloud).kinds.told(&address.kind);
+    told.is_some_and(|it| it.recorded)
+}
 
 fn fields_of(revision: Revision) -> Fields {
     let mut fields = Fields::new();

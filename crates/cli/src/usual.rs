@@ -70,7 +70,7 @@ fn of_vendors(plan: &Plan, change: &Change) -> Option<u64> {
     let makes = matches!(change.action, Action::Create | Action::Replace);
     let kind = change.address.kind.as_str();
     let mut clouds = CloudName::ALL.into_iter();
-    let takes = clouds.find_map(|cloud| (catalogue(cloud).kinds.takes)(kind));
+    let takes = clouds.find_map(|cloud| catalogue(cloud).kinds.takes(kind));
     takes
         .filter(|_| makes && !target.sandbox)
         .map(|it| it.as_secs())

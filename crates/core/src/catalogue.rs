@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::address::CloudName;
-use crate::kind::Role;
+use crate::kind::{Role, Telling};
 use crate::moved::Moved;
 use crate::names::Rule;
 use crate::spec::{MebiBytes, MilliCpu};
@@ -198,20 +198,44 @@ pub enum Asks {
 pub struct Kinds {
     /// What a kind calls itself. `None` for one that this version does not know.
     pub noun: fn(kind: &str) -> Option<&'static str>,
-    /// Whether deleting a thing must be allowed by name, by what the inventory noted of its data.
-    pub holds_data: fn(kind: &str, noted: Option<bool>) -> bool,
-    /// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.
-    /// `None` where nothing is.
-    pub leaves: fn(kind: &str) -> Option<&'static str>,
-    /// The same of the thing of this name, once it was deleted with this token.
+    /// What who reads a plan is told of them, table by table.
+    pub told: &'static [&'static [Telling]],
+    /// What is left of the thing of this name, once it was deleted with this token. `None` where
+    /// nothing is.
     pub left: fn(kind: &str, name: &str, token: &str) -> Option<String>,
-    /// What a kind is to who reads a plan. `None` for what this version does not know.
-    pub role: fn(kind: &str) -> Option<Role>,
-    /// How long the vendor usually takes to make one, where that is minutes. These times are ours,
-    /// of small instances in one zone (`docs/ledger.md`).
-    pub takes: fn(kind: &str) -> Option<Duration>,
     /// Those that had other names in addresses when something was written of them.
     pub moved: Moved,
+}
+
+impl Kinds {
+    /// What is told of a kind. `None` for one that this version does not know.
+    pub fn told(&self, kind: &str) -> Option<&'static Telling> {
+        let mut all = self.told.iter().copied().flatten();
+        all.find(|it| it.kind == kind)
+    }
+
+    /// Whether deleting a thing must be allowed by name, by what the inventory noted of its data.
+    pub fn holds_data(&self, kind: &str, noted: Option<bool>) -> bool {
+        let told = self.told(kind);
+        told.is_some_and(|it| it.data.is_guarded_as_noted(noted))
+    }
+
+    /// What a kind is to who reads a plan. `None` for what this version does not know.
+    pub fn role(&self, kind: &str) -> Option<Role> {
+        Some(self.told(kind)?.role)
+    }
+
+    /// How long the vendor usually takes to make one, where that is minutes. These times are ours,
+    /// of small instances in one zone (`docs/ledger.md`).
+    pub fn takes(&self, kind: &str) -> Option<Duration> {
+        self.told(kind)?.takes
+    }
+
+    /// What is left of a thing that was deleted, as a phrase in which `NAME` stands for its name.
+    /// `None` where nothing is.
+    pub fn leaves(&self, kind: &str) -> Option<&'static str> {
+        self.told(kind)?.leaves
+    }
 }
 
 impl Runtime {

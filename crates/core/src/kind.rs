@@ -16,6 +16,7 @@ mod managed;
 mod marks;
 mod reading;
 mod table;
+mod telling;
 
 pub use description::{Changed, Description, Field, numbers};
 pub use generation::{Generations, Naming, Order, Parts, named};
@@ -24,7 +25,8 @@ pub use letting_go::Marks;
 pub use managed::Managed;
 pub use marks::{Marking, Ownership, TagChanges, Tags, describe as describe_tags, is_tag};
 pub use reading::{owned, read_or_sort, seen, still_there, until_seen, until_taken};
-pub use table::{Done, Listing, Role, Tier};
+pub use table::{Done, Listing, Tier};
+pub use telling::{Meaning, Role, Telling};
 
 use std::future::Future;
 use std::ops::Deref;
@@ -120,6 +122,11 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// What is left of one that was deleted, and until when, as a phrase; `NAME` stands for its
     /// name. `None` where nothing is.
     const LEAVES: Option<&'static str> = None;
+    /// What changes of its fields mean to who reads a plan.
+    const MEANS: Meaning = Meaning::PLAIN;
+    /// Whether releases name its revisions: a deployment of code alone makes some, and may set no
+    /// mark on them.
+    const RECORDED: bool = false;
     /// The codes of a call on one that is not there.
     const ABSENT: &'static [&'static str];
     /// The codes of making one whose name is taken. None for what has no name that could be.

@@ -1,14 +1,11 @@
 //! What Google Cloud offers and what it calls it: the facts that the checks of a manifest are made
 //! of.
 
-use std::time::Duration;
-
 use deployer_core::address::CloudName;
 use deployer_core::catalogue::{
     Asks, CacheSecret, Caches, Catalogue, Databases, HealthCheck, Idle, Kinds, Members, Namespace,
     Runtime, SecretNames, Standby,
 };
-use deployer_core::kind::Role;
 
 use crate::{kinds, names, permissions, sizes};
 
@@ -52,11 +49,8 @@ pub static CATALOGUE: Catalogue = Catalogue {
     },
     kinds: Kinds {
         noun,
-        holds_data,
-        leaves,
+        told: &[kinds::TOLD],
         left,
-        role,
-        takes,
         moved: kinds::MOVED,
     },
 };
@@ -97,25 +91,8 @@ fn noun(kind: &str) -> Option<&'static str> {
     known.find(|it| it.kind == kind).map(|it| it.noun)
 }
 
-fn holds_data(kind: &str, noted: Option<bool>) -> bool {
-    let mut known = kinds::ALL.iter().filter(|it| it.kind == kind);
-    known.any(|it| it.data.is_guarded_as_noted(noted))
-}
-
-fn role(kind: &str) -> Option<Role> {
-    kinds::role(kind)
-}
-
-fn takes(kind: &str) -> Option<Duration> {
-    kinds::ALL.iter().find(|it| it.kind == kind)?.takes
-}
-
-fn leaves(kind: &str) -> Option<&'static str> {
-    kinds::ALL.iter().find(|it| it.kind == kind)?.leaves
-}
-
 fn left(kind: &str, name: &str, _token: &str) -> Option<String> {
-    Some(leaves(kind)?.replace("NAME", name))
+    Some(CATALOGUE.kinds.leaves(kind)?.replace("NAME", name))
 }
 
 #[cfg(test)]

@@ -18,6 +18,12 @@ impl Kind for Service {
     const ROLE: Role = Role::Service;
     const TIER: Tier = Tier::Service;
     const DATA: Data = Data::None;
+    const MEANS: Meaning = Meaning {
+        // Whatever else changes it is an operation that deploys.
+        rolls_out: |field| !field.starts_with("tags."),
+        follows: |field| field == "rollout",
+        ..Meaning::PLAIN
+    };
     const FACTS: Facts = Facts {
         // `NAME/ID`.
         arn: Some(Arn::named("apprunner", "service", first_part)),

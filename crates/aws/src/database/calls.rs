@@ -183,7 +183,7 @@ mod tests {
         );
         assert!(left.unwrap().contains(&format!("`{first}`")));
         // As people are told.
-        let told = (crate::CATALOGUE.kinds.leaves)("rds.instance").unwrap();
+        let told = crate::CATALOGUE.kinds.leaves("rds.instance").unwrap();
         let (begins, _) = first.split_once("0a1b2c3d").unwrap();
         assert!(
             told.replace("NAME", "idp")

@@ -354,6 +354,7 @@ impl Kind for TaskDefinition {
     const ROLE: Role = Role::Revision;
     const TIER: Tier = Tier::Definition;
     const DATA: Data = Data::None;
+    const RECORDED: bool = true;
     const FACTS: Facts = Facts {
         arn: // Each revision has an ARN of its own; deregistered ones keep theirs, with their tags.
         Some(Arn::named("ecs", "task-definition", |name| {

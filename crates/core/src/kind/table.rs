@@ -1,11 +1,9 @@
 //! The one list of a cloud's kinds: what is not in it cannot be declared.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use serde::Serialize;
 
-use super::{Data, Kind, Managed, Site, Wish};
+use super::{Data, Kind, Managed, Role, Site, Wish};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fields::Fields;
@@ -33,39 +31,6 @@ pub enum Tier {
 
 impl<K: Wish + Listed> Listed for Managed<K> {}
 
-/// What the things of a kind are to who reads a plan: with what they are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// What serves.
-    Service,
-    /// What a service's next version is made of, and told with its roll-out.
-    Revision,
-    /// What stands beside one service: its log, its scaling, its names, its images.
-    BesideService,
-    /// A database as its cloud runs it.
-    Database,
-    /// What stands beside a database, or in it.
-    BesideDatabase,
-    /// A cache.
-    Cache,
-    /// What stands beside a cache.
-    BesideCache,
-    /// A secret, and who may read it.
-    Secret,
-    /// Where the images of several services are.
-    Registry,
-    /// What several services run in.
-    Shared,
-}
-
-impl Role {
-    /// Whether it is a database or a cache itself.
-    pub fn is_store(self) -> bool {
-        matches!(self, Self::Database | Self::Cache)
-    }
-}
-
 /// What the table says of a kind, or of a step, which leaves nothing to remove.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing<F> {
@@ -73,14 +38,8 @@ pub struct Listing<F> {
     pub kind: &'static str,
     /// Its name in sentences, without an article.
     pub noun: &'static str,
-    /// What it is to who reads a plan.
-    pub role: Role,
-    /// How long its vendor usually takes to make one, where that is worth telling.
-    pub takes: Option<Duration>,
     /// When it is deleted. `None` for a step.
     pub tier: Option<Tier>,
-    /// What is left of one that was deleted.
-    pub leaves: Option<&'static str>,
     /// What deleting one loses.
     pub data: Data,
     /// Why it bears no mark of ours. `None` where it bears one.
@@ -95,10 +54,7 @@ impl<F> Listing<F> {
         Listing {
             kind: K::KIND,
             noun: K::NOUN,
-            role: K::ROLE,
-            takes: K::TAKES,
             tier: Some(K::TIER),
-            leaves: K::LEAVES,
             data: K::DATA,
             markless: K::MARKS.why_none(),
             facts: K::FACTS,
@@ -106,7 +62,7 @@ impl<F> Listing<F> {
     }
 }
 
-/// Makes a cloud's table: `ALL`, `tier` and `leftover`, and lists what may be declared.
+/// Makes a cloud's table: `ALL`, `TOLD`, `tier` and `leftover`, and lists what may be declared.
 ///
 /// A thing of `kinds` is read and removed by itself; where a node of another type stands for it in
 /// the graph, `as` names that one. What has an address of `gone` goes with something else, or is a
@@ -141,12 +97,11 @@ macro_rules! kinds {
         #[allow(dead_code, reason = "a table may have none")]
         pub(crate) const GONE: &[(&str, $crate::kind::Role)] = &[$(($gone, $role)),*];
 
-        /// What a kind is to who reads a plan. `None` for what this table does not know.
-        pub(crate) fn role(kind: &str) -> Option<$crate::kind::Role> {
-            let known = ALL.iter().map(|it| (it.kind, it.role));
-            let mut known = known.chain(GONE.iter().copied());
-            known.find(|(it, _)| *it == kind).map(|(_, role)| role)
-        }
+        /// What who reads a plan is told of each of them.
+        pub(crate) const TOLD: &[$crate::kind::Telling] = &[
+            $($crate::kind::Telling::of::<$kind>(),)+
+            $($crate::kind::Telling::of_step($gone, $role),)*
+        ];
 
         /// When the things of a kind are deleted. `None` for what this version does not remove.
         pub(crate) fn tier(kind: &str) -> Option<$crate::kind::Tier> {

@@ -504,7 +504,7 @@ mod tests {
 
     #[test]
     fn people_are_told_how_long_the_last_backup_is_kept() {
-        let told = (crate::CATALOGUE.kinds.leaves)("sql.instance").unwrap();
+        let told = crate::CATALOGUE.kinds.leaves("sql.instance").unwrap();
         assert!(
             told.contains(&format!("for {LAST_BACKUP_DAYS} days")),
             "{told}"

@@ -29,6 +29,9 @@ pub(crate) const KIND: &str = Invoker::KIND;
 
 const ROLE: &str = "roles/run.invoker";
 const EVERYONE: &str = "allUsers";
+/// Its field, and what that says of a service that answers everyone.
+const PUBLIC: &str = "everyone may call it";
+const YES: &str = "yes";
 /// Whoever has a Google account, anybody's.
 const SIGNED_IN: &str = "allAuthenticatedUsers";
 /// The version that shows conditional bindings as they are, so that writing them back loses
@@ -365,7 +368,7 @@ impl Invoker {
 
 fn describe(public: bool) -> Fields {
     let mut fields = Fields::new();
-    fields.set("everyone may call it", if public { "yes" } else { "no" });
+    fields.set(PUBLIC, if public { YES } else { "no" });
     fields
 }
 
@@ -379,6 +382,10 @@ impl Kind for Invoker {
     const ROLE: Role = Role::BesideService;
     const TIER: Tier = Tier::Edge;
     const DATA: Data = Data::None;
+    const MEANS: Meaning = Meaning {
+        opens: Some((PUBLIC, YES)),
+        ..Meaning::PLAIN
+    };
     const FACTS: Facts = Facts {
         api: "run.googleapis.com",
         unnamed: Unnamed::With(service::KIND),

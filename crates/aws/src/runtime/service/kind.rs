@@ -2,6 +2,8 @@
 
 use aws_sdk_ecs::types::Service as SdkService;
 
+use deployer_core::redeploy;
+
 use super::Service;
 use super::fields::{fields_of, tags_of};
 use crate::permissions::{PASS_ROLES, service_linked_role};
@@ -16,6 +18,13 @@ impl Kind for Service {
     const ROLE: Role = Role::Service;
     const TIER: Tier = Tier::Service;
     const DATA: Data = Data::None;
+    const MEANS: Meaning = Meaning {
+        rolls_out: |field| ["task_definition", "rollout", redeploy::FIELD].contains(&field),
+        // Its task definition is a node of its own.
+        follows: |field| ["task_definition", "rollout"].contains(&field),
+        counts: &["desired_count"],
+        ..Meaning::PLAIN
+    };
     const FACTS: Facts = Facts {
         arn: Some(Arn::new("ecs", "service")),
         access: Access {

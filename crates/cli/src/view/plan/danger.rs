@@ -163,26 +163,28 @@ fn last_copies(things: &[&Thing<'_>]) -> Vec<(&'static str, &'static str, String
 }
 
 /// Which services everyone may call once this is carried out.
-fn public(things: &[&Thing<'_>]) -> Option<(&'static str, &'static str, String)> {
+fn public(things: &[&Thing<'_>]) -> Vec<(&'static str, &'static str, String)> {
     let opened = |thing: &&&Thing<'_>, cloud: CloudName| {
         thing.changed(cloud).any(|change| {
+            let Some((field, value)) = fields::means(&change.address).opens else {
+                return false;
+            };
             let mut fields = change.changes.iter();
-            change.address.kind == "run.invoker"
-                && matches!(change.action, Action::Create | Action::Update)
+            matches!(change.action, Action::Create | Action::Update)
                 && fields.any(|it| {
                     let new = it.new.as_ref().map(ToString::to_string);
-                    it.field == "everyone may call it" && new.as_deref() == Some("yes")
+                    it.field == field && new.as_deref() == Some(value)
                 })
         })
     };
-    let open: Vec<String> = things
-        .iter()
-        .filter(|it| opened(it, CloudName::Gcp))
-        .map(|it| it.name.clone())
-        .collect();
-    let verb = if open.len() == 1 { "answers" } else { "answer" };
-    let words = format!("{} {verb} everyone on gcp", names(&open));
-    (!open.is_empty()).then_some((RED, "PUBLIC", words))
+    let open = CloudName::ALL.into_iter().filter_map(|cloud| {
+        let things = things.iter().filter(|it| opened(it, cloud));
+        let open: Vec<String> = things.map(|it| it.name.clone()).collect();
+        let verb = if open.len() == 1 { "answers" } else { "answer" };
+        let words = || format!("{} {verb} everyone on {cloud}", names(&open));
+        (!open.is_empty()).then(words)
+    });
+    open.map(|words| (RED, "PUBLIC", words)).collect()
 }
 
 /// What another hand changed since the last apply.

@@ -2,11 +2,10 @@
 
 use deployer_core::address::{Address, CloudName};
 use deployer_core::fields::{FieldChange, FieldValue};
-use deployer_core::kind::Role;
+use deployer_core::kind::{Meaning, Role, Telling};
 use deployer_core::migration::NOT_AGAIN;
 use deployer_core::node::Action;
 use deployer_core::plan::Change;
-use deployer_core::redeploy;
 use deployer_manifest::catalogue;
 
 use crate::facts::{Fact, How};
@@ -32,7 +31,7 @@ pub fn is_refused(change: &Change) -> bool {
 
 /// What is left of a thing that is deleted, as a phrase. `None` where nothing is.
 pub fn leaves(address: &Address) -> Option<String> {
-    let words = (catalogue(address.cloud).kinds.leaves)(&address.kind)?;
+    let words = catalogue(address.cloud).kinds.leaves(&address.kind)?;
     Some(words.replace("NAME", &address.name))
 }
 
@@ -52,14 +51,23 @@ pub enum Family {
     Shared,
 }
 
+/// What the kind of a node says to who reads a plan. `None` for one that this version does not
+/// know, and for the program's own steps.
+fn told(address: &Address) -> Option<&'static Telling> {
+    // A record on Route 53 may be of a target of Google's.
+    let mut clouds = CloudName::ALL.into_iter();
+    clouds.find_map(|cloud| catalogue(cloud).kinds.told(&address.kind))
+}
+
+/// What changes of a node's fields mean.
+pub fn means(address: &Address) -> Meaning {
+    told(address).map_or(Meaning::PLAIN, |it| it.means)
+}
+
 /// What a node is to who reads a plan, as its kind says. What this version does not know, and the
 /// program's own steps, stand beside their service.
 pub fn role(address: &Address) -> Role {
-    let kind = address.kind.as_str();
-    // A record on Route 53 may be of a target of Google's.
-    let mut clouds = CloudName::ALL.into_iter();
-    let known = clouds.find_map(|cloud| (catalogue(cloud).kinds.role)(kind));
-    known.unwrap_or(Role::BesideService)
+    told(address).map_or(Role::BesideService, |it| it.role)
 }
 
 /// What the group of a shared node is called.
@@ -103,40 +111,19 @@ pub fn rolls_out(change: &Change) -> bool {
     }
     match change.action {
         Action::Create | Action::Replace => true,
-        Action::Update if change.address.kind == "ecs.service" => {
-            let mut fields = change.changes.iter();
-            let rolls = ["task_definition", "rollout", redeploy::FIELD];
-            fields.any(|it| rolls.contains(&it.field.as_str()))
+        Action::Update => {
+            let rolls_out = means(&change.address).rolls_out;
+            change.changes.iter().any(|it| rolls_out(&it.field))
         }
-        // Whatever changes it is an operation that deploys.
-        Action::Update if change.address.kind == "app_runner.service" => {
-            let mut fields = change.changes.iter();
-            fields.any(|it| !it.field.starts_with("tags."))
-        }
-        Action::Update => change
-            .changes
-            .iter()
-            .any(|it| is_of_the_revision(&it.field) || it.field == "traffic"),
         Action::NoOp | Action::Delete | Action::Release => false,
     }
-}
-
-/// Whether a field of a Cloud Run service stands in its revisions.
-fn is_of_the_revision(field: &str) -> bool {
-    const BESIDE: [&str; 4] = ["ingress", "launch stage", "traffic", "description"];
-    !field.starts_with("tags.") && !BESIDE.contains(&field)
 }
 
 /// Whether a field only follows from a cause that stands elsewhere.
 fn is_a_consequence(address: &Address, field: &str) -> bool {
     let kind = address.kind.as_str();
-    match kind {
-        "ecs.service" => ["task_definition", "rollout"].contains(&field),
-        "app_runner.service" => field == "rollout",
-        "run.service" => field == "serving",
-        _ if kind.ends_with(".image") || kind.ends_with(".migration") => true,
-        _ => ["database", "migration"].contains(&field) && kind == "run.job",
-    }
+    let is_a_step = kind.ends_with(".image") || kind.ends_with(".migration");
+    is_a_step || (means(address).follows)(field)
 }
 
 /// Whether a field is of what a release says: the release that serves is the better witness of it.
@@ -155,8 +142,7 @@ pub fn is_of_a_release(address: &Address, field: &str) -> bool {
     ];
     let is_made_of_it = match role(address) {
         Role::Revision => true,
-        // An ECS service has its task definition.
-        Role::Service => address.kind != "ecs.service",
+        Role::Service => (means(address).rolls_out)(field),
         _ => false,
     };
     is_made_of_it && (whole.contains(&field) || beginnings.iter().any(|it| field.starts_with(it)))
@@ -164,8 +150,7 @@ pub fn is_of_a_release(address: &Address, field: &str) -> bool {
 
 /// Whether a field is how many instances there are: `replicas`, in the manifest's words.
 pub fn is_a_count(address: &Address, field: &str) -> bool {
-    let fields = ["desired_count", "instances.min", "instances.max"];
-    is_service(address) && fields.contains(&field)
+    means(address).counts.contains(&field)
 }
 
 /// A field of a change in the words of the manifest. `None` for what only follows.
@@ -195,9 +180,9 @@ pub fn fact(address: &Address, change: &FieldChange) -> Option<Fact> {
     }
     let what = match field.strip_prefix("env.") {
         Some(variable) => variable.to_owned(),
-        None if field == "desired_count" => "replicas".to_owned(),
+        None if means(address).counts == [field] => "replicas".to_owned(),
         None if is_service(address) || is_store(address) => field.to_owned(),
-        None if address.kind == "ecs.task-definition" => field.to_owned(),
+        None if told(address).is_some_and(|it| it.recorded) => field.to_owned(),
         None => format!("{} {field}", word(address)),
     };
     Some(Fact {

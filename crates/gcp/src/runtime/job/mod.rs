@@ -377,6 +377,10 @@ impl Kind for RunJob {
     const ROLE: Role = Role::Revision;
     const TIER: Tier = Tier::Definition;
     const DATA: Data = Data::None;
+    const MEANS: Meaning = Meaning {
+        follows: |field| ["database", "migration"].contains(&field),
+        ..Meaning::PLAIN
+    };
     const FACTS: Facts = Facts {
         api: "run.googleapis.com",
         unnamed: Unnamed::Listed {

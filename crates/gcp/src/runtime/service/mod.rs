@@ -149,6 +149,15 @@ impl Kind for RunService {
     const ROLE: Role = Role::Service;
     const TIER: Tier = Tier::Service;
     const DATA: Data = Data::None;
+    const MEANS: Meaning = Meaning {
+        rolls_out: |field| {
+            const BESIDE: [&str; 3] = ["ingress", "launch stage", "description"];
+            !field.starts_with("tags.") && !BESIDE.contains(&field)
+        },
+        follows: |field| field == "serving",
+        counts: &["instances.min", "instances.max"],
+        ..Meaning::PLAIN
+    };
     const FACTS: Facts = Facts {
         api: "run.googleapis.com",
         unnamed: Unnamed::Listed {
