@@ -32,6 +32,11 @@ pub async fn here<T>(global: &Global, command: impl Future<Output = T>) -> T {
     HERE.scope(global.clone(), command).await
 }
 
+/// The same for a command that waits for nothing.
+pub fn here_at_once<T>(global: &Global, command: impl FnOnce() -> T) -> T {
+    HERE.sync_scope(global.clone(), command)
+}
+
 /// A command that works on what this one works on. Shows as it is typed.
 #[derive(Clone, Debug)]
 pub struct Again {
@@ -99,8 +104,8 @@ impl fmt::Display for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ours, theirs) = of_a_container(&self.words);
         f.write_str(ours)?;
-        for option in named(&self.global) {
-            f.write_str(&shown_option(&option))?;
+        for option in wanted(ours, &named(&self.global)) {
+            f.write_str(&shown_option(option))?;
         }
         f.write_str(theirs)
     }
@@ -153,10 +158,29 @@ fn is_ours(command: &str) -> bool {
 fn with_options(command: &str, options: &[(&str, String)]) -> String {
     let (ours, theirs) = of_a_container(command);
     let given = |name: &str| ours.split(' ').any(|word| word == name);
-    let missing = options.iter().filter(|(name, _)| !given(name));
+    let missing = wanted(ours, options).filter(|(name, _)| !given(name));
     let missing = missing.map(shown_option);
     format!("{ours}{}{theirs}", missing.collect::<String>())
 }
+
+/// Those of the options that a command needs: what is set for a service's variables changes nothing
+/// of what was recorded.
+fn wanted<'a>(
+    command: &str,
+    options: &'a [(&'a str, String)],
+) -> impl Iterator<Item = &'a (&'a str, String)> {
+    let verb = command.split(' ').nth(1).unwrap_or_default();
+    let reads = OF_RECORDS.contains(&verb);
+    options
+        .iter()
+        .filter(move |(name, value)| !(reads && *name == "--set" && value.ends_with(UNSAID)))
+}
+
+/// The commands that tell of what was recorded, whatever variables the manifest sets now.
+const OF_RECORDS: [&str; 6] = ["report", "logs", "releases", "runs", "status", "lock"];
+
+/// Stands for a value that the reader is to fill in.
+const UNSAID: &str = "=<VALUE>";
 
 /// A command of ours, and from ` -- ` on the one that it runs in a container, if any: options that
 /// stood there would be that one's.
@@ -219,7 +243,7 @@ fn quoted(word: &str) -> Cow<'_, str> {
 /// read: its value is for the reader to fill in, and a shell refuses the line until that is done.
 fn shown(set: &str) -> String {
     match set.split_once('=') {
-        Some((key, _)) if is_of_a_variable(key) => format!("{}=<VALUE>", quoted(key)),
+        Some((key, _)) if is_of_a_variable(key) => format!("{}{UNSAID}", quoted(key)),
         Some(_) | None => quoted(set).into_owned(),
     }
 }

@@ -52,11 +52,26 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What the app printed last, as far as that is kept.
+    /// What the app printed last and that tells why it failed, as far as that is kept. Of an app
+    /// that runs on, or is told to end, the last line may be any: it is no cause.
     pub fn last_line(&self) -> Option<&str> {
+        let output = self.output.iter().map(String::as_str);
+        if let Some(line) = view::failure::last_line(output) {
+            return Some(line);
+        }
+        let unverified = json!(ErrorKind::Unverified);
+        if self
+            .failed
+            .iter()
+            .any(|it| it["error"]["kind"] == unverified)
+        {
+            return None;
+        }
         let log = self.autopsy.log.iter().map(|it| it.text.as_str());
-        view::failure::last_line(self.output.iter().map(String::as_str))
-            .or_else(|| view::failure::last_line(log))
+        match view::failure::ended_by_itself(&self.autopsy) {
+            true => view::failure::last_line(log),
+            false => view::failure::telling_line(log),
+        }
     }
 }
 

@@ -153,7 +153,14 @@ async fn store(
         if folder == "~" || folder.starts_with("~/") {
             return Err(bad("`~` is not expanded here: write the whole path".into()));
         }
-        return folder_store(&folder_at(base, folder), target).map_err(|why| bad(why.to_string()));
+        let folder = folder_at(base, folder);
+        return folder_store(&folder, target).map_err(|why| {
+            let what = format!("cannot use {} as the ledger's folder: {why}", folder.display());
+            Error::input(what).hint(format!(
+                "look whether a file is in its way and whether you may write there, or name another one: `[targets.{}] ledger = \"file:///FOLDER\"`",
+                target.cloud
+            ))
+        });
     }
     let url = Url::parse(address).map_err(|error| bad(error.to_string()))?;
     let bucket = url

@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use deployer_core::address::{Address, CloudName};
 use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
+use deployer_core::kind::Role;
 use deployer_core::node::{Action, Sort};
 use deployer_core::plan::{Change, Prepared};
+use deployer_manifest::catalogue;
 
 use crate::session::{Place, Session};
 use crate::unwritten::Unwritten;
@@ -70,6 +72,8 @@ async fn note_on(place: &Place, prepared: &Prepared, verdict: &Verdict) -> Resul
     for change in prepared.plan.of(place.name()) {
         let address = &change.address;
         let as_desired = match change.action {
+            // A revision of an earlier run that failed is there, and serves as little as then.
+            Action::NoOp if is_revision(address) && in_vain.contains(address) => false,
             Action::NoOp => change.settling.is_none() || done.contains(address),
             Action::Create | Action::Update | Action::Replace => {
                 done.contains(address) && !in_vain.contains(address)
@@ -93,4 +97,9 @@ async fn note_on(place: &Place, prepared: &Prepared, verdict: &Verdict) -> Resul
         place.ledger.write_left(left).await?;
     }
     Ok(())
+}
+
+/// Whether a cloud tells of what serves when it is asked for one.
+fn is_revision(address: &Address) -> bool {
+    catalogue(address.cloud).kinds.role(&address.kind) == Some(Role::Revision)
 }

@@ -9,9 +9,10 @@ use std::path::Path;
 use aws_lc_rs::digest::SHA256;
 use aws_lc_rs::pbkdf2;
 
-use deployer_core::address::CloudName;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::compose::Part;
 use deployer_core::error::{Error, ErrorKind, Result};
+use deployer_core::fields::FieldValue;
 use deployer_core::node::Action;
 use deployer_core::plan::Plan;
 use deployer_manifest::catalogue;
@@ -21,6 +22,7 @@ use tempfile::NamedTempFile;
 
 use crate::redeploys::Redeploys;
 use crate::scene::Scene;
+use crate::view::plan::list;
 
 /// The version of the format.
 const FORMAT: u32 = 2;
@@ -255,7 +257,18 @@ impl PlanFile {
     ///
     /// Errors: conflict.
     pub fn check_fresh(&self, now: &Plan, sources: &Sources) -> Result<()> {
-        let same = self.plan.fingerprint == now.fingerprint && self.plan.changes == now.changes;
+        self.check_targets(now)?;
+        let seen = self.plan.fingerprint == now.fingerprint;
+        let same = seen && self.plan.changes == now.changes;
+        if seen && !same {
+            // Nothing moved: something else is asked for.
+            let words = format!(
+                "the plan was made of another manifest: {}",
+                self.asked(now).join(", ")
+            );
+            let hint = "apply it with the files, variables and `--set` that it was made with, or plan again";
+            return Err(Error::new(ErrorKind::Conflict, words).hint(hint));
+        }
         let mut moved = match same {
             true => Vec::new(),
             false => self.moved(now),
@@ -276,6 +289,59 @@ impl PlanFile {
             moved.join(", ")
         );
         Err(Error::new(ErrorKind::Conflict, words).hint("plan again, look, and apply the new plan"))
+    }
+
+    /// Refuses a plan for other targets than those of this command.
+    fn check_targets(&self, now: &Plan) -> Result<()> {
+        let clouds = |plan: &Plan| -> BTreeSet<CloudName> {
+            plan.targets.iter().map(|target| target.cloud).collect()
+        };
+        let (planned, asked) = (clouds(&self.plan), clouds(now));
+        if planned == asked {
+            return Ok(());
+        }
+        let words = |clouds: &BTreeSet<CloudName>| {
+            let clouds: Vec<&str> = clouds.iter().map(|cloud| cloud.as_str()).collect();
+            list(&clouds)
+        };
+        let message = format!(
+            "the plan is for {}, and this command for {}",
+            words(&planned),
+            words(&asked)
+        );
+        let hint = match planned.iter().next() {
+            Some(only) if planned.len() == 1 => format!("apply it with `--cloud {only}`"),
+            _ => "apply it without `--cloud`".to_owned(),
+        };
+        Err(Error::new(ErrorKind::Conflict, message).hint(hint))
+    }
+
+    /// The fields of which something else is asked for now, with their nodes.
+    fn asked(&self, now: &Plan) -> Vec<String> {
+        const MOST: usize = 3;
+        let of = |plan: &Plan| -> BTreeMap<(Address, String), Option<FieldValue>> {
+            let changes = plan.changes.iter().flat_map(|change| {
+                let fields = change.changes.iter();
+                fields.map(|it| ((change.address.clone(), it.field.clone()), it.new.clone()))
+            });
+            changes.collect()
+        };
+        let (planned, asked) = (of(&self.plan), of(now));
+        let all: BTreeSet<_> = planned.keys().chain(asked.keys()).collect();
+        let differ = all
+            .into_iter()
+            .filter(|it| planned.get(*it) != asked.get(*it));
+        let mut told: Vec<String> = Vec::new();
+        for (address, field) in differ {
+            told.push(format!("{field} of {address}"));
+        }
+        if told.is_empty() {
+            return vec!["another action is planned now".to_owned()];
+        }
+        let more = told.len().saturating_sub(MOST);
+        told.truncate(MOST);
+        told.extend((more > 0).then(|| format!("and {more} more")));
+        told
     }
 
     fn moved_images(&self, now: &BTreeMap<String, String>) -> Vec<String> {

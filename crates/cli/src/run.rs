@@ -55,27 +55,18 @@ pub fn confirm(yes: bool, question: &str) -> Result<()> {
 }
 
 /// Refuses what loses data unless each node is named. `again` is what to type again, without the
-/// names, and `all` the word that it takes for all of them, where it takes one.
-pub fn guard_data(
-    prepared: &Prepared,
-    allowed: &[String],
-    (again, all): (Again, Option<&str>),
-) -> Result<()> {
+/// names: the hint says each of them, as whoever pastes it is to read what goes.
+pub fn guard_data(prepared: &Prepared, allowed: &[String], again: Again) -> Result<()> {
     const BY_NAME: usize = 5;
-    let losses = prepared.plan.losses();
+    let losses = view::plan::losses(&prepared.plan).into_iter();
     let losses: Vec<String> = losses.map(|change| change.address.to_string()).collect();
     let lost = losses.iter().filter(|address| !allowed.contains(*address));
     let lost: Vec<&str> = lost.map(String::as_str).collect();
     if lost.is_empty() {
         return Ok(());
     }
-    let whole = all.filter(|_| lost.len() > BY_NAME);
-    let again = match whole {
-        Some(all) => again.option("--allow-data-loss", all),
-        None => losses
-            .iter()
-            .fold(again, |again, it| again.option("--allow-data-loss", it)),
-    };
+    let name = |again: Again, it: &String| again.option("--allow-data-loss", it);
+    let again = losses.iter().fold(again, name);
     let more = lost.len().saturating_sub(BY_NAME);
     let message = match more {
         0 => format!("this would lose the data of {}", lost.join(", ")),

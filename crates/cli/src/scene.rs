@@ -277,6 +277,17 @@ impl Scene {
         groups.collect()
     }
 
+    /// The secret, by the manifest's name, that a node of this name is or belongs to.
+    pub fn secret(&self, node: &str) -> Option<&str> {
+        let is_it = |name: &str| {
+            let rest = node.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut secrets = self.secrets.iter();
+        let found = secrets.find(|(name, _)| is_it(name));
+        found.map(|(_, key)| key.as_str())
+    }
+
     /// Whether the manifest has something of this name.
     pub fn has(&self, name: &str) -> bool {
         self.groups.iter().any(|group| group.name == name)

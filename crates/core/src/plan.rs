@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::fields::{FieldChange, FieldValue, Fields, KEPT};
 use crate::graph::Graph;
 use crate::node::{Action, Effect, Leftover, Node, Sort};
+use crate::redeploy;
 
 pub(crate) use replacement::going;
 
@@ -393,6 +394,8 @@ fn drift(left: &Fields, changes: &[FieldChange]) -> Vec<Drift> {
         .map(|change| (change, left.get(&change.field)))
         .filter(|(change, left)| known(*left) && *left != change.old.as_ref())
         .filter(|(change, left)| left.is_some() || change.new.is_none())
+        // It is asked for once, and nothing of it stays.
+        .filter(|(change, _)| change.field != redeploy::FIELD)
         .map(|(change, left)| Drift {
             field: change.field.clone(),
             left: left.cloned(),

@@ -206,7 +206,7 @@ pub(super) fn absent(name: &str) -> Error {
         ErrorKind::NotFound,
         format!("there is no App Runner service `{name}` to deploy to"),
     )
-    .hint("run `deployer apply` without `--only` first: it makes the service")
+    .hint("`deployer apply` makes it; a code-only one (`--only`) does not")
 }
 
 /// The error for a service that was there a moment ago.

@@ -29,6 +29,7 @@ pub(super) async fn of(clients: &Clients, spec: &ServiceSpec) -> Autopsy {
         stopped_tasks(clients, &names),
         unfit_targets(clients, &service)
     );
+    let tasks = of_newest(&service, tasks);
     let failing = tasks.first().and_then(Task::task_arn);
     let log = match failing {
         Some(arn) => last_log(clients, &names, arn).await,
@@ -93,7 +94,7 @@ pub(super) async fn why_stopped(
     names: &Names,
     service: &Service,
 ) -> Vec<String> {
-    let tasks = stopped_tasks(clients, names).await;
+    let tasks = of_newest(service, stopped_tasks(clients, names).await);
     let tasks = tasks.iter().take(STOPPED_TASKS);
     let mut lines: Vec<String> = tasks.map(|task| stopped(task).to_string()).collect();
     lines.dedup();
@@ -147,6 +148,28 @@ async fn stopped_tasks(clients: &Clients, names: &Names) -> Vec<Task> {
     };
     tasks.sort_by_key(|task| std::cmp::Reverse(task.stopped_at().map(|at| at.secs())));
     tasks.retain(|task| !was_one_too_many(task));
+    tasks
+}
+
+/// Those of the tasks that the newest deployment with any started, where ECS still tells of that
+/// one: it lists stopped tasks for an hour, and those of an earlier failure explain nothing. A
+/// deployment that was rolled back stands in the service's events alone, as `(deployment
+/// ecs-svc/ID)`.
+///
+/// Sources: `startedBy` of Task ("if an Amazon ECS service started the task, the startedBy
+/// parameter contains the deployment ID of that service"); "Viewing Amazon ECS service event
+/// messages".
+fn of_newest(service: &Service, mut tasks: Vec<Task>) -> Vec<Task> {
+    let Some(newest) = tasks.first().and_then(Task::started_by).map(str::to_owned) else {
+        return Vec::new();
+    };
+    let mut deployments = service.deployments().iter();
+    let stands = deployments.any(|it| it.id() == Some(newest.as_str()));
+    let of_it = format!("(deployment {newest})");
+    if !stands && !events(service, EVENTS).any(|event| event.contains(&of_it)) {
+        return Vec::new();
+    }
+    tasks.retain(|task| task.started_by() == Some(newest.as_str()));
     tasks
 }
 
@@ -277,5 +300,41 @@ mod tests {
                  [404]"
             )
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ecs::types::{Deployment, ServiceEvent};
+
+    use super::*;
+
+    fn task(by: &str) -> Task {
+        Task::builder().started_by(by).build()
+    }
+
+    fn by(tasks: &[Task]) -> Vec<&str> {
+        tasks.iter().filter_map(Task::started_by).collect()
+    }
+
+    #[test]
+    fn tasks_of_an_earlier_deployment_explain_nothing() {
+        let stands = Deployment::builder().id("ecs-svc/2").build();
+        let event = |deployment: &str| {
+            let message = format!("(service web) (deployment {deployment}) deployment failed: x.");
+            ServiceEvent::builder().message(message).build()
+        };
+        let service = Service::builder().deployments(stands).build();
+        let tasks = || vec![task("ecs-svc/2"), task("ecs-svc/1"), task("ecs-svc/2")];
+        assert_eq!(
+            by(&of_newest(&service, tasks())),
+            ["ecs-svc/2", "ecs-svc/2"]
+        );
+        // It was rolled back.
+        let told = Service::builder().events(event("ecs-svc/2")).build();
+        assert_eq!(by(&of_newest(&told, tasks())), ["ecs-svc/2", "ecs-svc/2"]);
+        let of_another = Service::builder().events(event("ecs-svc/3")).build();
+        assert!(of_newest(&of_another, tasks()).is_empty());
+        assert!(of_newest(&service, Vec::new()).is_empty());
     }
 }

@@ -28,7 +28,7 @@ use crate::record::{self, Recorder};
 use crate::redeploys::Asked;
 use crate::run::{self, Aim, Journals, Manner, Unwritten};
 use crate::scene;
-use crate::session::Session;
+use crate::session::{Place, Session};
 use crate::stopped;
 use crate::system::Stop;
 use crate::view;
@@ -116,7 +116,7 @@ async fn locked(
     run::guard_data(
         &work.prepared,
         &args.allow_data_loss,
-        (typed(global, args, wish), None),
+        typed(global, args, wish),
     )?;
     if !work.prepared.plan.is_empty() && file.is_none() {
         run::confirm(args.yes, "Apply this plan?")?;
@@ -470,8 +470,30 @@ async fn way_back(
         earlier.push((before.number, ImageName::of(before).name()));
     }
     let mut back = Again::new(global, "rollback").with(service);
-    if recorded.len() < session.places.len() {
+    let mut others = session.places.iter();
+    let mut is_everywhere = true;
+    let is_recorded = |place: &&Place| recorded.iter().any(|it| it.cloud == place.name());
+    while let Some(place) = others.next().filter(|_| is_everywhere) {
+        if is_recorded(&place) {
+            continue;
+        }
+        // What an apply that was stopped released there belongs to it.
+        let releases = place.ledger.releases(service).await.ok()?;
+        let follows = record::follows(place);
+        let history = History::new(&releases, &follows);
+        let same = releases.last().filter(|it| {
+            recorded
+                .iter()
+                .all(|one| it.content_id == one.release.content_id)
+        });
+        match same.and_then(|it| history.before(it)) {
+            Some(before) => earlier.push((before.number, ImageName::of(before).name())),
+            None => is_everywhere = false,
+        }
+    }
+    if !is_everywhere {
         back = back.on(recorded.first()?.cloud);
+        earlier.truncate(recorded.len());
     }
     let (number, image) = earlier.first()?;
     let same = earlier.iter().all(|it| it == &earlier[0]);

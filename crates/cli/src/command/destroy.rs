@@ -44,7 +44,7 @@ async fn locked(
     let problem = plan::show(global, session, &prepared, &scene, how).unwrap_or(Exit::Success);
     if !args.allow_data_loss.iter().any(|word| word == ALL) {
         let again = Again::new(global, "destroy");
-        run::guard_data(&prepared, &args.allow_data_loss, (again, Some(ALL)))?;
+        run::guard_data(&prepared, &args.allow_data_loss, again)?;
     }
     if !prepared.plan.is_empty() {
         let environment = &session.loaded.environment;

@@ -72,7 +72,7 @@ async fn locked(
     }
     // A database that has to be made anew is the business of an apply: here nobody could name what
     // is lost.
-    run::guard_data(&work.prepared, &[], (Again::new(global, "apply"), None))?;
+    run::guard_data(&work.prepared, &[], Again::new(global, "apply"))?;
     run::confirm(args.yes, "Run this migration?")?;
     let began = session.clock.now();
     let journals = Journals::begin(session, "migrate").await?;

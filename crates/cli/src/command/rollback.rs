@@ -402,7 +402,7 @@ fn tell(
         .filter(|choice| choice.rejects())
         .map(|choice| {
             let (service, from) = (&choice.service, choice.from.number);
-            format!("{service} r{from} is on hold until the manifest changes")
+            format!("{service} r{from} is on hold: apply rolls out only what is not r{from}")
         })
         .collect();
     let held: Vec<String> = held.into_iter().collect();

@@ -152,12 +152,14 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
     let journals = Journals::begin(session, "secrets set").await?;
     let mut outcomes = std::collections::BTreeMap::new();
     let mut worst = session.failure();
+    let mut is_new = false;
     for place in &session.places {
         let Some(secret) = place.env.secrets.get(key) else {
             continue;
         };
         let outcome = match put_on(place, secret, value, &journals).await {
             Ok(put) => {
+                is_new |= put.is_some();
                 tell(global, place, key, put);
                 "succeeded"
             }
@@ -172,7 +174,7 @@ async fn put(global: &Global, session: &Session, key: &str, value: &SecretString
     let mut unwritten = Unwritten::default();
     journals.end(&outcomes, &mut unwritten).await;
     let worst = worst.max(unwritten.report(global.json));
-    if worst == Exit::Success && !global.json {
+    if is_new && worst == Exit::Success && !global.json {
         let apply = Again::new(global, "apply");
         noteln!("the services that use it take it at the next `{apply}`");
     }

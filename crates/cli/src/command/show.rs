@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use deployer_core::address::Target;
 use deployer_core::error::Result;
 
-use crate::again::Again;
+use crate::again::{self, Again};
 use crate::args::{Format, Global, ShowArgs};
 use crate::exit::Exit;
 use crate::plan_file::PlanFile;
@@ -14,6 +14,15 @@ use crate::view::{self, plan};
 /// Reads and shows.
 pub fn run(global: &Global, args: &ShowArgs) -> Result<Exit> {
     let file = PlanFile::read(&args.plan)?;
+    // What it says to type works on what it is of, whatever the environment is here.
+    let of_the_plan = Global {
+        env: Some(file.plan.environment.clone()),
+        ..global.clone()
+    };
+    again::here_at_once(&of_the_plan, || show(global, args, &file))
+}
+
+fn show(global: &Global, args: &ShowArgs, file: &PlanFile) -> Result<Exit> {
     if global.json {
         view::json(&serde_json::json!({
             "plan": file.plan, "counts": file.plan.counts(), "empty": file.plan.is_empty(),

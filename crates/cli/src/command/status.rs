@@ -431,7 +431,7 @@ fn held(hold: &Hold, now: Timestamp) -> String {
     let ago = duration::since(hold.since, now);
     match hold.unfinished {
         None => format!(
-            "r{from} is on hold until the manifest changes: {by} went back to r{}, {ago} ago",
+            "r{from} is on hold, and apply rolls out only what is not r{from}: {by} went back to r{}, {ago} ago",
             hold.serving
         ),
         Some(to) => format!(

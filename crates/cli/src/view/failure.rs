@@ -3,7 +3,7 @@
 
 mod cause;
 
-pub use cause::last_line;
+pub use cause::{ended_by_itself, last_line, telling_line};
 
 use std::collections::BTreeSet;
 

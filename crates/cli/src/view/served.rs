@@ -77,9 +77,21 @@ pub fn render(
     for one in served {
         by_service.entry(&one.service).or_default().push(one);
     }
-    let phrases: Vec<String> = by_service
+    // What is the same of several services is said once.
+    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    for (service, on) in &by_service {
+        let phrase = phrase(on);
+        match told.iter_mut().find(|(it, _)| *it == phrase) {
+            Some((_, services)) => services.push((*service).to_owned()),
+            None => told.push((phrase, vec![(*service).to_owned()])),
+        }
+    }
+    let phrases: Vec<String> = told
         .iter()
-        .map(|(service, on)| format!("{service} {}", phrase(on)))
+        .map(|(phrase, services)| match services.as_slice() {
+            [one] => format!("{one} {phrase}"),
+            several => format!("{}: {phrase}", names(several)),
+        })
         .collect();
     let made = match by_service.len() {
         0 if changes == 0 => format!("nothing to do; {}", stays(still)),

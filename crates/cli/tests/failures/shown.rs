@@ -83,7 +83,7 @@ async fn words_of_steps(stage: &Stage) {
         &said,
         &[
             "swept · test: idp r3 serves on aws and gcp (r1 again)",
-            "  idp r2 is on hold until the manifest changes\n",
+            "  idp r2 is on hold: apply rolls out only what is not r2\n",
         ],
     );
 }

@@ -17,7 +17,7 @@ pub(crate) fn absent(name: &str) -> Error {
         ErrorKind::NotFound,
         format!("there is no service `{name}` to deploy to"),
     )
-    .hint("run `deployer apply` without `--only` first: it makes the service")
+    .hint("`deployer apply` makes it; a code-only one (`--only`) does not")
 }
 
 /// The error for a code-only deployment of a service that may be somebody else's.

@@ -1,6 +1,7 @@
 //! Why the instances of a service ended, in one sentence; pure.
 
 use deployer_core::address::CloudName;
+use deployer_core::capability::Autopsy;
 
 use super::Side;
 use crate::view::plan::list;
@@ -84,17 +85,43 @@ impl End {
 /// What the app printed last, of these, that tells why: what Cloud Run logs of its containers is
 /// not the app's. `None` where it printed nothing.
 pub fn last_line<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
+    let own = own(lines);
+    telling(&own).or_else(|| own.first().copied())
+}
+
+/// The last of these lines that holds a word of an error. `None` where none does.
+pub fn telling_line<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
+    telling(&own(lines))
+}
+
+/// What the app printed last, the last line first.
+fn own<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Vec<&'a str> {
     let of_the_cloud = |line: &str| exit_code(line).is_some() || line.contains(PROBE);
     let lines = lines.map(str::trim).rev();
-    let own: Vec<&str> = lines
+    lines
         .filter(|line| !line.is_empty() && !of_the_cloud(line))
         .take(MOST)
-        .collect();
-    let tells = |line: &&&str| {
+        .collect()
+}
+
+fn telling<'a>(lines: &[&'a str]) -> Option<&'a str> {
+    let mut lines = lines.iter().copied();
+    lines.find(|line| {
         let line = line.to_lowercase();
         TELLING.iter().any(|word| line.contains(word))
-    };
-    own.iter().find(tells).or_else(|| own.first()).copied()
+    })
+}
+
+/// Whether an instance ended by itself, with a code that is not 0.
+pub fn ended_by_itself(autopsy: &Autopsy) -> bool {
+    let stopped = autopsy.stopped.iter();
+    let mut by_itself = stopped.filter(|it| it.reason.contains(ENDED_BY_ITSELF));
+    let mut log = autopsy.log.iter();
+    by_itself.any(|it| {
+        it.containers
+            .iter()
+            .any(|it| it.exit_code.is_some_and(|code| code != 0))
+    }) || log.any(|it| exit_code(&it.text).is_some_and(|code| code != 0))
 }
 
 /// So many of the last lines are looked through for the one that tells most.

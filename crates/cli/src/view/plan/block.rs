@@ -38,7 +38,9 @@ pub fn common_images(mut blocks: Vec<Block>) -> (Vec<(String, Vec<String>)>, Vec
     const COMMON: usize = 2;
     let of = |line: &String| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        (words.first() == Some(&"image") && !line.starts_with('\t')).then(|| words.join(" "))
+        // What is made says its image in a phrase that goes on, in further lines where it is long.
+        let becomes = words.first() == Some(&"image") && words.contains(&"→");
+        (becomes && !line.starts_with('\t')).then(|| words.join(" "))
     };
     let mut images: Vec<(String, Vec<String>, usize)> = Vec::new();
     for block in blocks.iter().filter(|it| it.kind == Some(Kind::Service)) {

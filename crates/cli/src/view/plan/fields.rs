@@ -5,7 +5,7 @@ use deployer_core::fields::{FieldChange, FieldValue};
 use deployer_core::kind::{Meaning, Role, Telling};
 use deployer_core::migration::NOT_AGAIN;
 use deployer_core::node::Action;
-use deployer_core::plan::Change;
+use deployer_core::plan::{Change, Plan};
 use deployer_manifest::catalogue;
 
 use crate::facts::{Fact, How};
@@ -97,6 +97,20 @@ pub fn is_service(address: &Address) -> bool {
 /// Whether a node is the database or cache itself.
 pub fn is_store(address: &Address) -> bool {
     role(address).is_store()
+}
+
+/// What a plan takes that cannot be had back, the worst first: databases, caches, secrets, then
+/// everything else.
+pub fn losses(plan: &Plan) -> Vec<&Change> {
+    let weight = |change: &&Change| match role(&change.address) {
+        Role::Database => 0,
+        Role::Cache => 1,
+        Role::Secret => 2,
+        _ => 3,
+    };
+    let mut all: Vec<&Change> = plan.losses().collect();
+    all.sort_by_key(weight);
+    all
 }
 
 /// Whether it counts how long a node takes: of everything else a few seconds are known.

@@ -99,8 +99,8 @@ fn known(
 
 /// What lets each loss of data pass, as it is typed; so many of them.
 pub fn losses(plan: &Plan, most: usize) -> Vec<String> {
-    let all: Vec<String> = plan
-        .losses()
+    let all: Vec<String> = fields::losses(plan)
+        .into_iter()
         .map(|it| format!("{ALLOWED}{}", foreign::one_line(&it.address.to_string())))
         .collect();
     let more = all.len().saturating_sub(most);

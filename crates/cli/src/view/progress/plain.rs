@@ -36,6 +36,8 @@ pub struct Plain {
     names: BTreeMap<Address, String>,
     /// What is called so in a cloud, by the manifest's name.
     called: BTreeMap<(CloudName, String), String>,
+    /// The secret, by the manifest's name, that a node is or belongs to.
+    secrets: BTreeMap<Address, String>,
     /// The width of the longest of them.
     widest: usize,
     running: Mutex<BTreeMap<Address, Last>>,
@@ -46,11 +48,13 @@ pub struct Plain {
 impl Plain {
     /// Of a plan, by what it is called in the manifest.
     pub fn of(plan: &Plan, scene: &Scene) -> Self {
-        let mut names = BTreeMap::new();
+        let (mut names, mut secrets) = (BTreeMap::new(), BTreeMap::new());
         for thing in plan::things(plan, scene) {
-            for change in thing.changes.values().flatten() {
-                let addresses = change.addresses();
-                names.extend(addresses.map(|it| (it.clone(), thing.name.clone())));
+            for address in thing.changes.values().flatten().flat_map(|it| it.addresses()) {
+                names.insert(address.clone(), thing.name.clone());
+                if let Some(key) = scene.secret(&address.name) {
+                    secrets.insert(address.clone(), key.to_owned());
+                }
             }
         }
         let widest = names.values().map(|name| name.chars().count()).max();
@@ -61,6 +65,7 @@ impl Plain {
                 .then(|| github::group(&title()))
                 .flatten(),
             called: scene.called(),
+            secrets,
             names,
             running: Mutex::default(),
         }
@@ -71,6 +76,11 @@ impl Plain {
     }
 
     fn say(&self, address: &Address, what: &str) {
+        let what = match self.secrets.get(address) {
+            Some(key) => of_secret(word(address), key, what),
+            None => what.to_owned(),
+        };
+        let what = what.as_str();
         sayln!(
             "{}",
             line(
@@ -133,6 +143,16 @@ fn word(address: &Address) -> &str {
         true => "image",
         false => plan::word(address),
     }
+}
+
+/// The same text, with the name of the secret behind the word of its node.
+fn of_secret(word: &str, key: &str, text: &str) -> String {
+    let key = foreign::one_line(key);
+    let named = match word.strip_suffix("a secret") {
+        Some(before) => format!("{before}secret {key}"),
+        None => format!("{word} {key}"),
+    };
+    text.replacen(word, &named, 1)
 }
 
 /// What is done with the node's own word, unless the verb says it all.
@@ -252,5 +272,17 @@ mod tests {
         let image = address("ecr.image", "shop-staging");
         assert_eq!(doing(&image, verb(&image, Action::Create)), "copy image");
         assert_eq!(done(&image, past(&image, Action::Create)), "image copied");
+    }
+
+    #[test]
+    fn a_secret_is_told_by_its_name() {
+        let said = of_secret("secret", "jwt", "create secret");
+        assert_eq!(said, "create secret jwt");
+        let said = of_secret(
+            "access to a secret",
+            "jwt",
+            "access to a secret created in 0.1s",
+        );
+        assert_eq!(said, "access to secret jwt created in 0.1s");
     }
 }
