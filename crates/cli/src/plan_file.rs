@@ -22,7 +22,8 @@ use tempfile::NamedTempFile;
 
 use crate::redeploys::Redeploys;
 use crate::scene::Scene;
-use crate::view::plan::list;
+use crate::view::foreign;
+use crate::view::plan::{is_a_consequence, list};
 
 /// The version of the format.
 const FORMAT: u32 = 2;
@@ -260,21 +261,19 @@ impl PlanFile {
         self.check_targets(now)?;
         let seen = self.plan.fingerprint == now.fingerprint;
         let same = seen && self.plan.changes == now.changes;
-        if seen && !same {
-            // Nothing moved: something else is asked for.
-            let words = format!(
-                "the plan was made of another manifest: {}",
-                self.asked(now).join(", ")
-            );
-            let hint = "apply it with the files, variables and `--set` that it was made with, or plan again";
-            return Err(Error::new(ErrorKind::Conflict, words).hint(hint));
-        }
-        let mut moved = match same {
+        let mut moved = match same || seen {
             true => Vec::new(),
             false => self.moved(now),
         };
         moved.extend(self.moved_images(&sources.images));
         moved.extend(self.values.moved(&sources.values));
+        if seen && !same && moved.is_empty() {
+            // Nothing moved: something else is asked for.
+            let asked = self.asked(now).join(", ");
+            let words = format!("the plan was made of another manifest: {asked}");
+            let hint = "apply it with the files, variables and `--set` that it was made with, or plan again";
+            return Err(Error::new(ErrorKind::Conflict, words).hint(hint));
+        }
         if moved.is_empty() {
             return Ok(());
         }
@@ -316,9 +315,9 @@ impl PlanFile {
         Err(Error::new(ErrorKind::Conflict, message).hint(hint))
     }
 
-    /// The fields of which something else is asked for now, with their nodes.
+    /// The fields of which something else is asked for now, each once.
     fn asked(&self, now: &Plan) -> Vec<String> {
-        const MOST: usize = 3;
+        const MOST: usize = 5;
         let of = |plan: &Plan| -> BTreeMap<(Address, String), Option<FieldValue>> {
             let changes = plan.changes.iter().flat_map(|change| {
                 let fields = change.changes.iter();
@@ -327,21 +326,17 @@ impl PlanFile {
             changes.collect()
         };
         let (planned, asked) = (of(&self.plan), of(now));
-        let all: BTreeSet<_> = planned.keys().chain(asked.keys()).collect();
-        let differ = all
-            .into_iter()
-            .filter(|it| planned.get(*it) != asked.get(*it));
-        let mut told: Vec<String> = Vec::new();
-        for (address, field) in differ {
-            told.push(format!("{field} of {address}"));
-        }
-        if told.is_empty() {
+        let all = planned.keys().chain(asked.keys());
+        let differ = all.filter(|it| planned.get(*it) != asked.get(*it));
+        let causes = differ.filter(|(address, field)| !is_a_consequence(address, field));
+        let fields: BTreeSet<&str> = causes.map(|(_, field)| field.as_str()).collect();
+        if fields.is_empty() {
             return vec!["another action is planned now".to_owned()];
         }
-        let more = told.len().saturating_sub(MOST);
-        told.truncate(MOST);
-        told.extend((more > 0).then(|| format!("and {more} more")));
-        told
+        let more = fields.len().saturating_sub(MOST);
+        let fields = fields.into_iter().take(MOST).map(foreign::one_line);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        fields.chain(more).collect()
     }
 
     fn moved_images(&self, now: &BTreeMap<String, String>) -> Vec<String> {

@@ -142,6 +142,7 @@ pub fn names(session: &Session) -> Scene {
     let mut scene = Scene::default();
     for place in &session.places {
         scene.stores(&place.env, place.name());
+        scene.name_secrets(&place.env);
         for (key, spec) in &place.env.services {
             let side = Side {
                 name: spec.name.clone(),
@@ -161,11 +162,8 @@ pub async fn of(session: &Session, work: Option<&Work>) -> Scene {
     };
     for place in &session.places {
         scene.stores(&place.env, place.name());
+        scene.name_secrets(&place.env);
         let cloud = place.name();
-        let secrets = place.env.secrets.values();
-        scene
-            .secrets
-            .extend(secrets.map(|it| (it.name.clone(), it.key.clone())));
         let last_run = match work {
             Some(_) => place.ledger.last_run().await.ok().flatten(),
             None => None,
@@ -255,6 +253,12 @@ impl Scene {
             }
         });
         futures::future::join_all(numbered).await;
+    }
+
+    fn name_secrets(&mut self, env: &EnvironmentSpec) {
+        let secrets = env.secrets.values();
+        let named = secrets.map(|it| (it.name.clone(), it.key.clone()));
+        self.secrets.extend(named);
     }
 
     fn stores(&mut self, env: &EnvironmentSpec, cloud: CloudName) {

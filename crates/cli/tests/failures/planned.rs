@@ -8,6 +8,7 @@ use crate::{APPLY, SECOND, run, says};
 crate::tests! {
     a_plan_file_is_refused_when_a_value_of_this_machine_is_another_one => another_value,
     a_plan_file_with_a_key_pair_to_make_is_applied => key_pair,
+    a_plan_file_of_another_manifest_or_cloud_is_refused_as_that => another_manifest,
     a_plan_is_shown_by_service_and_its_file_shows_the_same => by_service,
 }
 
@@ -59,6 +60,32 @@ async fn key_pair(stage: &Stage) {
     run(stage, &["plan", "--out", &file], "all", Exit::Success).await;
     let apply = ["apply", &file, "--yes", "--no-verify"];
     run(stage, &apply, "all", Exit::Success).await;
+}
+
+/// Nothing moved: it was made with other words than it is applied with.
+async fn another_manifest(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    run(stage, APPLY, "all", Exit::Success).await;
+    let file = stage.file("p.json", "");
+    let plan = ["plan", "--set", "services.idp.env.A=1", "--out", &file];
+    run(stage, &plan, "all", Exit::Success).await;
+    let apply = ["apply", &file, "--yes", "--no-verify"];
+    stage.calls.arm(None);
+    let said = run(stage, &apply, "all", Exit::Failure).await;
+    says(
+        &said,
+        &["the plan was made of another manifest: env.A\n", "`--set`"],
+    );
+    assert!(!said.contains("moved"), "{said}");
+    let said = run(stage, &apply, "gcp", Exit::Failure).await;
+    says(
+        &said,
+        &[
+            "the plan is for aws and gcp, and this command for gcp",
+            "without `--cloud`",
+        ],
+    );
+    assert_eq!(stage.calls.writes(), Vec::<String>::new());
 }
 
 /// What people see: each service with its cause, in 80 columns, no registry and no whole digest; a

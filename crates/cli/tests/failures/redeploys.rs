@@ -62,6 +62,11 @@ async fn anew(stage: &Stage) {
         let back = ["rollback", "--yes", "--no-verify"];
         let said = run(stage, &back, cloud, Exit::Input).await;
         says(&said, &["nothing to go back to on"]);
+        // One more is asked for, by nobody else.
+        let again = ["plan", "--redeploy", "idp"];
+        let (_, said) = stage.run(&again, cloud).await;
+        says(&said, &["roll out"]);
+        assert!(!said.contains("ANOTHER HAND"), "{said}");
         // Nothing is left to be done, and a plain apply starts nothing.
         run(stage, PLAN, cloud, Exit::Success).await;
         run(stage, APPLY, cloud, Exit::Success).await;

@@ -29,6 +29,8 @@ crate::tests! {
     a_version_that_crashes_is_reported_in_one_form_on_both_clouds => crashes,
 }
 
+const OVERLAY: &str = "deployer.test.toml";
+
 /// How many lines the app prints before it gives up; a report shows [`SHOWN`].
 const PRINTED: usize = 30;
 const SHOWN: usize = 20;
@@ -132,6 +134,12 @@ async fn crashes(stage: &Stage) {
             says(&said, &[" ago: \"step "]);
         }
         failed_before(stage, cloud).await;
+        // What the cloud put back is nobody else's doing.
+        stage.file(OVERLAY, "[services.idp.env]\nANOTHER = \"1\"\n");
+        let (_, said) = stage.run(&["plan"], cloud).await;
+        says(&said, &["ANOTHER"]);
+        assert!(!said.contains("ANOTHER HAND"), "{said}");
+        stage.file(OVERLAY, "");
         // Another run between forgets nothing.
         stage.want(&Wanted::FIRST);
         run(stage, APPLY, cloud, Exit::Success).await;

@@ -71,7 +71,13 @@ async fn words_of_steps(stage: &Stage) {
     for cloud in [" aws  ", " gcp  "] {
         says(&of(cloud), &["  migrate\n", "  migrated in "]);
         says(&of(cloud), &["  copy image\n", "  image copied in "]);
-        says(&of(cloud), &["  create secret\n", "  secret created in "]);
+        says(
+            &of(cloud),
+            &[
+                "  create secret cookie-key\n",
+                "  secret cookie-key created in ",
+            ],
+        );
     }
     assert!(!said.contains("us-east-1/"), "an address in:\n{said}");
     stage.want(&SECOND);

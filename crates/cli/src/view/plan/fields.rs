@@ -134,7 +134,7 @@ pub fn rolls_out(change: &Change) -> bool {
 }
 
 /// Whether a field only follows from a cause that stands elsewhere.
-fn is_a_consequence(address: &Address, field: &str) -> bool {
+pub fn is_a_consequence(address: &Address, field: &str) -> bool {
     let kind = address.kind.as_str();
     let is_a_step = kind.ends_with(".image") || kind.ends_with(".migration");
     is_a_step || (means(address).follows)(field)

@@ -50,7 +50,12 @@ impl Plain {
     pub fn of(plan: &Plan, scene: &Scene) -> Self {
         let (mut names, mut secrets) = (BTreeMap::new(), BTreeMap::new());
         for thing in plan::things(plan, scene) {
-            for address in thing.changes.values().flatten().flat_map(|it| it.addresses()) {
+            for address in thing
+                .changes
+                .values()
+                .flatten()
+                .flat_map(|it| it.addresses())
+            {
                 names.insert(address.clone(), thing.name.clone());
                 if let Some(key) = scene.secret(&address.name) {
                     secrets.insert(address.clone(), key.to_owned());
