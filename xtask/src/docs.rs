@@ -52,6 +52,13 @@ The schema is that of one file, which may be an overlay: it requires nothing tha
 --merged` has what is required of all layers together, as the tables below have it.
 ";
 
+/// What stands before what `deployer permissions` prints.
+const OF_PERMISSIONS: &str = "\
+<!-- Made by `cargo xtask docs` from what `deployer permissions` prints. Change the kind's own file (its `access`),
+crates/aws/src/permissions, crates/gcp/src/permissions or crates/cli/src/view/permissions.rs, not this page. -->
+
+";
+
 /// `cargo xtask docs`
 ///
 /// The program says what it reads and what it needs: depending on its crates instead, this one
@@ -65,7 +72,8 @@ pub fn command() -> Result<()> {
         &page(&schema.context("the schema is no JSON")?),
     )?;
     // A test of `crates/cli` tells when this page is stale.
-    write("permissions.md", &said(&["permissions"])?)
+    let permissions = said(&["permissions"])?;
+    write("permissions.md", &format!("{OF_PERMISSIONS}{permissions}"))
 }
 
 fn write(name: &str, page: &str) -> Result<()> {

@@ -219,7 +219,15 @@ fn unread(session: &Session, work: Option<&Work>) -> BTreeMap<CloudName, String>
     let blocked = blocked.map(|it| (it.address.cloud, &it.error));
     let mut unread = BTreeMap::new();
     for (cloud, error) in failed.chain(blocked) {
-        let words = || error.chain().first().cloned().unwrap_or_default();
+        // What was tried, and the last cause: what lies between says how it was found out.
+        let words = || {
+            let chain = error.chain();
+            match chain.as_slice() {
+                [] => String::new(),
+                [only] => only.clone(),
+                [first, .., last] => format!("{first}: {last}"),
+            }
+        };
         unread.entry(cloud).or_insert_with(words);
     }
     unread

@@ -32,7 +32,7 @@ pub use verify::{Check, Method, TokenRequest, Verify};
 pub struct Manifest {
     /// The app's name.
     pub app: String,
-    /// The environment when nobody names one.
+    /// The environment when nobody names one; `staging` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
     /// The services.

@@ -590,3 +590,27 @@ fn app_runner_and_ecs_each_say_which_roles_they_lack() {
     ];
     insta::assert_debug_snapshot!(found);
 }
+
+#[test]
+fn a_region_with_a_slip_in_it_is_told_and_a_new_one_is_not() {
+    for (from, to, meant) in [
+        ("us-east-1", "us-esat-1", "us-east-1"),
+        ("us-central1", "us-cental1", "us-central1"),
+    ] {
+        let text = base(
+            &format!("region = \"{from}\""),
+            &format!("region = \"{to}\""),
+        );
+        let said = said(&text);
+        assert!(
+            said.contains(&format!("`{to}` is no region that is known")),
+            "{said}"
+        );
+        assert!(said.contains(&format!("did you mean `{meant}`?")), "{said}");
+    }
+    let said = said(&base(
+        "region = \"us-central1\"",
+        "region = \"mars-northwest7\"",
+    ));
+    assert!(!said.contains("no region"), "{said}");
+}

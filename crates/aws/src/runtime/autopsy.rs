@@ -241,7 +241,7 @@ async fn last_log(clients: &Clients, names: &Names, task: &str) -> Vec<LogLine> 
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ecs::types::{Container, TaskStopCode};
+    use aws_sdk_ecs::types::{Container, Deployment, ServiceEvent, TaskStopCode};
     use aws_sdk_elasticloadbalancingv2::types::{
         TargetDescription, TargetHealth, TargetHealthReasonEnum,
     };
@@ -301,13 +301,6 @@ mod tests {
             )
         );
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use aws_sdk_ecs::types::{Deployment, ServiceEvent};
-
-    use super::*;
 
     fn task(by: &str) -> Task {
         Task::builder().started_by(by).build()

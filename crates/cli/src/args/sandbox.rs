@@ -17,7 +17,7 @@ pub enum SandboxCommand {
     /// Write a sample image: this program as a small web service, to try things with
     #[command(after_help = SAMPLE_HELP)]
     Sample(SandboxSampleArgs),
-    /// See it at work in about half a minute: a service on both clouds, a new version, a broken
+    /// See it at work in under a minute: a service on both clouds, a new version, a broken
     /// one, and back; in a folder and a sandbox of its own, which go at the end
     Try(SandboxTryArgs),
     /// Have calls go wrong from now on, as a file says, instead of what was said before

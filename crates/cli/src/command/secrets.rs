@@ -64,6 +64,8 @@ async fn list(global: &Global, session: &Session) -> Result<Exit> {
     }
     if global.json {
         view::json(&documents);
+    } else if rows.is_empty() && session.failed.is_empty() {
+        noteln!("the manifest has no secrets");
     } else {
         let header = [
             "CLOUD", "SECRET", "NAME", "VERSION", "CHANGED", "SOURCE", "USED BY",

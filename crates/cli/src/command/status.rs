@@ -394,7 +394,11 @@ impl Looked<'_> {
                 })
             }
         });
-        let differs = self.serving.and_then(|it| differs(it, expected));
+        // While it rolls out, what serves is not yet what is to serve.
+        let settled = self
+            .serving
+            .filter(|it| !matches!(it.state, ServingState::InProgress(_)));
+        let differs = settled.and_then(|it| differs(it, expected));
         let differs = differs.map(|difference| format!("DIFFERS: {difference}"));
         let gone = expected.filter(|_| self.serving.is_none());
         let gone = gone.map(|it| format!("r{} is to serve, and nothing is there", it.number));

@@ -1,6 +1,6 @@
 //! Checks `[targets.aws]`: shapes of ids, values that AWS offers.
 
-use crate::check::{Shape, env, shape, task_definition};
+use crate::check::{Shape, env, region, shape, task_definition};
 use crate::model::Manifest;
 use crate::problem::{Part, Report};
 use crate::section::{AwsRuntime, AwsSection, AwsService, CacheTls};
@@ -59,6 +59,7 @@ pub(super) fn check(aws: &AwsSection, manifest: &Manifest, report: &mut Report<'
         report,
     );
     REGION.check("an AWS region", &aws.region, &path.join("region"), report);
+    region(&aws.region, &path.join("region"), report);
     if let Some(cluster) = &aws.cluster {
         CLUSTER.check("an ECS cluster", cluster, &path.join("cluster"), report);
     }

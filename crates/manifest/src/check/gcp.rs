@@ -4,7 +4,7 @@ use deployer_gcp::catalogue::{VARIABLE_BYTES, VARIABLE_NAME_CHARACTERS, VARIABLE
 use deployer_gcp::cloud_sql_knows;
 
 use crate::check::env::{self, Variables};
-use crate::check::{Shape, shape};
+use crate::check::{Shape, region, shape};
 use crate::model::{Manifest, Service};
 use crate::problem::{Part, Report};
 use crate::section::{GcpSection, GcpService};
@@ -46,6 +46,7 @@ pub(super) fn check(gcp: &GcpSection, manifest: &Manifest, report: &mut Report<'
         &path.join("region"),
         report,
     );
+    region(&gcp.region, &path.join("region"), report);
     if let Some(account) = &gcp.service_account {
         ACCOUNT.check(
             "a service account",

@@ -18,6 +18,7 @@ use std::sync::LazyLock;
 use deployer_core::names::Regex;
 use deployer_core::spec::Replicas;
 
+use crate::layers::nearest;
 use crate::model::Manifest;
 use crate::names;
 use crate::problem::{Part, Report};
@@ -246,6 +247,41 @@ impl Shape {
         if !self.pattern.is_match(text) {
             report.error(path, format!("`{text}` is not {what}"), self.says);
         }
+    }
+}
+
+/// What every region of both clouds lies towards in its part of the world.
+///
+/// Sources: "AWS Regions" (AWS Global Infrastructure), "Regions and zones" (Compute Engine).
+const TOWARDS: [&str; 9] = [
+    "north",
+    "south",
+    "east",
+    "west",
+    "central",
+    "northeast",
+    "northwest",
+    "southeast",
+    "southwest",
+];
+
+/// Warns of a region's name that is nearly one. Regions are added: what is new is no fault.
+fn region(name: &str, path: &KeyPath, report: &mut Report<'_>) {
+    let words = || {
+        name.split('-')
+            .map(|word| word.trim_end_matches(|it: char| it.is_ascii_digit()))
+    };
+    if words().any(|word| TOWARDS.contains(&word)) {
+        return;
+    }
+    let near = words().find_map(|word| Some((word, nearest(word, TOWARDS)?)));
+    if let Some((word, meant)) = near.filter(|(word, _)| word.len() > 2) {
+        report.warning(
+            path,
+            Part::Value,
+            format!("`{name}` is no region that is known"),
+            format!("did you mean `{}`?", name.replacen(word, meant, 1)),
+        );
     }
 }
 

@@ -72,15 +72,14 @@ pub fn markdown(
         text.push_str(&format!(
             "\n<details><summary>node by node</summary>\n\n```text\n{nodes}```\n\n</details>\n"
         ));
-        let id: String = plan.fingerprint.chars().take(DIGITS).collect();
-        text.push_str(&format!("\nPlan `{id}`"));
+        // Of a plan that no file holds there is nothing to name.
         if let Some(apply) = apply {
+            let id: String = plan.fingerprint.chars().take(DIGITS).collect();
             text.push_str(&format!(
-                ", refused once anything that it was made from has moved. Apply: `{}`",
+                "\nPlan `{id}`, refused once anything that it was made from has moved. Apply: `{}`\n",
                 apply.replace('`', "'")
             ));
         }
-        text.push('\n');
     }
     text
 }
