@@ -214,7 +214,7 @@ async fn pure(stage: &Stage) {
     says(&said, &["`main` is called `store` now"]);
     let (_, said) = stage.run(&["secrets", "set", "cookie-key"], "aws").await;
     says(&said, &["`cookie-key` is called `jar-key` now"]);
-    let said = run(stage, &["secrets"], "aws", Exit::Success).await;
+    let said = run(stage, &["secrets", "list"], "aws", Exit::Success).await;
     says(
         &said,
         &["jar-key", "/swept/test/cookie-key", "store-password"],
