@@ -39,6 +39,24 @@ What cannot be had back is removed or replaced only where `--allow-data-loss ADD
 set by hand (`from = \"cloud\"`, `deployer secrets set`), log groups and image repositories. Without it `apply` and `destroy` end
 with exit code 64 and print the whole command. `destroy --allow-data-loss all` is for environments that come and go.
 
+## Renaming
+
+A service, a database, a cache or a secret gets another key, and nothing in the clouds another name, when its table says what it was:
+
+```toml
+[services.web]  # [services.api] before
+was = \"api\"
+```
+
+`was` is the key under which it was *first* applied, its origin: also after a second renaming it is `\"api\"`. Default names go on being made from the origin, those of the secrets of
+a database or a cache too (`main-url`, which is `store-url` once `main` is `store`). What is written in words is today's key: `{ secret = \"store-url\" }`,
+`[targets.aws.services.web]`, `deployer logs web`. The plan of a renaming is empty and says `` service `web` was `api` ``; releases, holds, verification and
+migrations are those of `api`, and no release is made. `was` stays in the manifest as long as the thing is there.
+
+`was` may stand in an overlay, for the environments that have known the thing by its first key; a target cannot say it. Refused are a key that another thing of the same
+table has, and one that two things claim. A plan warns where nothing is there under the origin and something is there under today's key. Key pairs, `[keys.NAME]`, name
+nothing in a cloud: they are renamed as they are. Their halves are named by `private` and `public`, which keep their names.
+
 ## In an editor
 
 `deployer schema > deployer.schema.json` writes the JSON Schema (draft 2020-12) that this page is made from. Editors with

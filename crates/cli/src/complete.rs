@@ -217,7 +217,8 @@ fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Ve
                 target,
                 Arc::new(SystemClock),
             )
-            .moved(moved);
+            .moved(moved)
+            .renamed(loaded.manifest.renames());
             found.extend(look(ledger, loaded.clone()).await);
         }
         found

@@ -9,6 +9,7 @@ use deployer_core::engine::{Failed, Verdict};
 use deployer_core::error::ErrorKind;
 use deployer_core::history::same_revision;
 use deployer_core::ledger::Release;
+use deployer_core::renames::{Keyed, Renames};
 use deployer_core::spec::{HealthSpec, ServiceSpec};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,13 @@ pub struct Failure {
     /// Everything that people are told beside.
     #[serde(skip)]
     beside: Beside,
+}
+
+impl Keyed for Failure {
+    fn exchange(&mut self, renames: &Renames) {
+        // What is typed next stays as it was told: whoever types a name of before is told today's.
+        renames.exchange_service(&mut self.service);
+    }
 }
 
 impl Failure {

@@ -57,7 +57,8 @@ pub async fn open(
     let ledger = Ledger::new(store, &base, app, environment, target.clone(), clock);
     let ledger = ledger
         .at(address.as_str())
-        .moved(catalogue(target.cloud).kinds.moved);
+        .moved(catalogue(target.cloud).kinds.moved)
+        .renamed(loaded.manifest.renames());
     let how = around
         .ledger
         .is_none()

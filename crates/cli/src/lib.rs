@@ -42,6 +42,7 @@ mod outcome;
 mod plan_file;
 mod record;
 mod redeploys;
+mod renamed;
 mod run;
 mod scene;
 mod secret;

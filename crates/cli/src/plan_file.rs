@@ -1,6 +1,8 @@
 //! Plans on disk: what `plan --out` writes and `apply FILE` takes, with the fingerprint of what was
 //! observed.
 
+mod alike;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::num::NonZeroU32;
@@ -15,11 +17,13 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::fields::FieldValue;
 use deployer_core::node::Action;
 use deployer_core::plan::Plan;
+use deployer_core::renames::{Keyed, Renames};
 use deployer_manifest::catalogue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use self::alike::{alike, is_same};
 use crate::redeploys::Redeploys;
 use crate::scene::Scene;
 use crate::view::foreign;
@@ -49,13 +53,28 @@ pub struct Sources {
     pub values: BTreeMap<String, SecretString>,
 }
 
+/// The same with the secrets' other keys.
+fn values_of(
+    values: &BTreeMap<String, SecretString>,
+    renames: &Renames,
+) -> BTreeMap<String, SecretString> {
+    let other = |name: &String| match name.split_once('/') {
+        Some((cloud, key)) => format!("{cloud}/{}", renames.secret(key)),
+        None => name.clone(),
+    };
+    let values = values.iter();
+    values
+        .map(|(name, value)| (other(name), value.clone()))
+        .collect()
+}
+
 /// The values that this machine gave, as a file may hold them: whether one is another now can be
 /// told, and what it was can not be found out but by trying, slowly.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Digests {
     /// In hexadecimal, of this file alone.
     salt: String,
-    /// By `cloud/secret`, in hexadecimal.
+    /// By `cloud/secret` with the secret's origin, in hexadecimal.
     digests: BTreeMap<String, String>,
 }
 
@@ -77,12 +96,14 @@ impl Digests {
     }
 
     /// The secrets whose values are not what they were, in words.
-    fn moved(&self, now: &BTreeMap<String, SecretString>) -> Vec<String> {
+    fn moved(&self, now: &BTreeMap<String, SecretString>, renames: &Renames) -> Vec<String> {
+        let now = values_of(now, renames);
         // A file that was changed by hand has another salt, and every value is another one.
         let salt = hex::decode(&self.salt).unwrap_or_default();
         let names: BTreeSet<&String> = self.digests.keys().chain(now.keys()).collect();
         let moved = names.into_iter().filter_map(|name| {
             let (cloud, key) = name.split_once('/').unwrap_or(("", name));
+            let key = renames.secret(key);
             let how = match (self.digests.get(name), now.get(name)) {
                 (Some(then), Some(value)) => {
                     if *then == hex::encode(digest(&salt, name, value)) {
@@ -147,6 +168,28 @@ pub struct PlanFile {
     /// What it is about, for `show`. Files of before do not say it.
     #[serde(default)]
     pub scene: Scene,
+    /// What the manifest calls otherwise than the file does.
+    #[serde(skip)]
+    renames: Renames,
+}
+
+/// A file on disk says origins, as ledgers do: it is read also by whoever calls its things
+/// otherwise by then. What it is about for people, the scene, is in the words of its day.
+impl Keyed for PlanFile {
+    fn exchange(&mut self, renames: &Renames) {
+        match &mut self.only {
+            None => {}
+            Some(Only::One(service)) => renames.exchange_service(service),
+            Some(Only::Several(services)) => {
+                let all = std::mem::take(services).into_iter();
+                *services = all.map(|it| renames.service(&it).to_owned()).collect();
+            }
+        }
+        let redeploys = self.redeploys.values_mut();
+        redeploys.for_each(|it| renames.services_of(it));
+        renames.services_of(&mut self.images);
+        self.renames = renames.clone();
+    }
 }
 
 impl PlanFile {
@@ -159,10 +202,25 @@ impl PlanFile {
         }
     }
 
+    /// A file for this plan, of a manifest that calls these things otherwise.
+    ///
+    /// Errors: internal, when this machine gives no random bytes.
+    pub fn of(
+        plan: Plan,
+        part: &Part,
+        release_hold: bool,
+        sources: Sources,
+        renames: &Renames,
+    ) -> Result<Self> {
+        let values = values_of(&sources.values, renames);
+        let sources = Sources { values, ..sources };
+        Ok(renames.exchanged(Self::new(plan, part, release_hold, sources)?))
+    }
+
     /// A file for this plan.
     ///
     /// Errors: internal, when this machine gives no random bytes.
-    pub fn new(plan: Plan, part: &Part, release_hold: bool, sources: Sources) -> Result<Self> {
+    fn new(plan: Plan, part: &Part, release_hold: bool, sources: Sources) -> Result<Self> {
         let only = match part {
             Part::All => None,
             Part::CodeOf(services) => Some(match services.first() {
@@ -180,12 +238,15 @@ impl PlanFile {
             images: sources.images,
             plan,
             scene: Scene::default(),
+            renames: Renames::default(),
         })
     }
 
     /// The same with these roll-outs.
     #[must_use]
-    pub fn redeploying(self, redeploys: Redeploys) -> Self {
+    pub fn redeploying(self, mut redeploys: Redeploys) -> Self {
+        let targets = redeploys.values_mut();
+        targets.for_each(|it| self.renames.services_of(it));
         Self { redeploys, ..self }
     }
 
@@ -260,13 +321,13 @@ impl PlanFile {
     pub fn check_fresh(&self, now: &Plan, sources: &Sources) -> Result<()> {
         self.check_targets(now)?;
         let seen = self.plan.fingerprint == now.fingerprint;
-        let same = seen && self.plan.changes == now.changes;
+        let same = seen && alike(&self.plan, now);
         let mut moved = match same || seen {
             true => Vec::new(),
             false => self.moved(now),
         };
         moved.extend(self.moved_images(&sources.images));
-        moved.extend(self.values.moved(&sources.values));
+        moved.extend(self.values.moved(&sources.values, &self.renames));
         if seen && !same && moved.is_empty() {
             // Nothing moved: something else is asked for.
             let asked = self.asked(now).join(", ");
@@ -353,7 +414,7 @@ impl PlanFile {
         let mut moved: Vec<String> = now
             .changes
             .iter()
-            .filter(|change| !self.plan.changes.contains(change))
+            .filter(|change| !self.plan.changes.iter().any(|it| is_same(it, change)))
             .map(|change| match change.action {
                 Action::NoOp => format!("{}{NOTHING_LEFT}", change.address),
                 action => format!("{} ({action:?} now)", change.address),

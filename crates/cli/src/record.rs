@@ -231,9 +231,15 @@ pub async fn unrecorded(
         Some((manifest, env)) => (manifest, env),
         None => (&session.loaded.manifest, &place.env),
     };
-    let Some(spec) = env.services.get(key) else {
+    // Which may have called it otherwise.
+    let renames = place.ledger.renames();
+    let Some(key_then) = manifest.service_was(renames.service(key)) else {
         return Ok(None);
     };
+    let Some(spec) = env.services.get(key_then) else {
+        return Ok(None);
+    };
+    let spec = renames.exchanged(manifest.renames().exchanged(spec.clone()));
     let pinned = place.cloud.services().pinned(&spec.name, revision).await?;
     let used = spec.secrets.iter();
     let secrets = used
@@ -243,11 +249,11 @@ pub async fn unrecorded(
         None => Content {
             digest: digest.to_owned(),
             tag: None,
-            content_id: match manifest.content_id(key, digest) {
+            content_id: match manifest.content_id(key_then, digest) {
                 Some(content_id) => content_id,
                 None => return Ok(None),
             },
-            overrides: manifest.overrides_id(place.name(), key),
+            overrides: manifest.overrides_id(place.name(), key_then),
         },
     };
     Ok(Some(Release {
@@ -260,7 +266,7 @@ pub async fn unrecorded(
         revision: revision.clone(),
         secrets: secrets.collect(),
         migration: None,
-        spec: spec.clone(),
+        spec,
         at: session.clock.now(),
         by: system::who(),
         run: String::new(),

@@ -14,6 +14,7 @@ use deployer_core::node::Waiting;
 use deployer_core::ours::Noted;
 use deployer_core::plan::Prepared;
 use deployer_core::redeploy::Redeploy;
+use deployer_core::renames::Keyed;
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -208,11 +209,10 @@ impl Journals {
     }
 
     /// Keeps what was found out about the failure on one cloud, for `deployer report`.
-    pub async fn keep_report<T: Serialize + Sync>(
-        &self,
-        cloud: CloudName,
-        found: &T,
-    ) -> Result<()> {
+    pub async fn keep_report<T>(&self, cloud: CloudName, found: &T) -> Result<()>
+    where
+        T: Serialize + Clone + Keyed + Send + Sync,
+    {
         match self.journals.get(&cloud) {
             Some(journal) => journal.keep_report(found).await,
             None => Ok(()),

@@ -31,6 +31,7 @@ use crate::lost;
 use crate::numbers::Numbers;
 use crate::plan_file::Sources;
 use crate::redeploys::{self, Asked, Redeploys};
+use crate::renamed;
 use crate::run::Aim;
 use crate::secret;
 use crate::session::{Locks, Place, Session, key_bits};
@@ -214,11 +215,14 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     for held in &held {
         notes.push(held::note(session, held).await);
     }
+    notes.extend(renamed::notes(session));
     notes.extend(untagged);
     let redeploys = redeploys::find(session, &wish.redeploy, &wish.part, &held).await?;
     let mut known = Vec::new();
     for place in &session.places {
-        known.push(inventory::known(place).await?);
+        let of_place = inventory::known(place).await?;
+        notes.extend(renamed::doubts(session, place, &of_place.inventory).await);
+        known.push(of_place);
     }
     let mut ours = Ours::default();
     for known in &known {

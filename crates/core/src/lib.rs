@@ -31,6 +31,7 @@ pub mod rate;
 pub mod reach;
 pub mod redaction;
 pub mod redeploy;
+pub mod renames;
 pub mod report;
 pub mod spec;
 pub mod usual;

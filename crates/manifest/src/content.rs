@@ -24,7 +24,7 @@ struct Content<'a> {
     entrypoint: &'a [String],
     command: &'a [String],
     env: Vec<(&'a str, Variable<'a>)>,
-    migrate: Option<&'a Migrate>,
+    migrate: Option<Migrate>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +58,11 @@ impl Manifest {
                 .iter()
                 .map(|(name, value)| (name.as_str(), self.variable(value)))
                 .collect(),
-            migrate: service.migrate.as_ref(),
+            // By origins: what a secret is called is nothing of a release.
+            migrate: service.migrate.clone().map(|migrate| Migrate {
+                database: migrate.database.map(|key| self.secret_origin(&key)),
+                ..migrate
+            }),
         };
         let value = serde_json::to_value(content).expect("a service is plain data with text keys");
         Some(hashed(&value))
@@ -84,7 +88,11 @@ impl Manifest {
     fn variable<'a>(&self, value: &'a EnvValue) -> Variable<'a> {
         match value {
             EnvValue::Plain(text) => Variable::Plain(text),
-            EnvValue::Secret(secret) => Variable::Secret(self.secret_use(secret)),
+            EnvValue::Secret(secret) => {
+                let used = self.secret_use(secret);
+                let secret = self.secret_origin(&used.secret);
+                Variable::Secret(SecretUse { secret, ..used })
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 //! Invariants: no environment variable is read but those passed in; a secret's value is never read;
 //! faults that have different causes are reported together, and one cause is reported once.
 
+mod called;
 mod check;
 mod clouds;
 mod content;
@@ -18,6 +19,7 @@ mod load;
 pub mod model;
 pub mod names;
 mod naming;
+mod origins;
 mod problem;
 mod resolve;
 mod schema;
@@ -25,12 +27,14 @@ pub mod section;
 mod source;
 mod units;
 
+pub use called::Called;
 pub use clouds::catalogue;
 pub use layers::nearest;
 pub use load::{
     DEFAULT_ENVIRONMENT, Inputs, KnownEnvironment, Leaf, Loaded, environments, load, load_to_read,
 };
 pub use model::Manifest;
+pub use origins::Renamed;
 pub use problem::{Colour, Problem, Problems, Severity, render};
 pub use schema::{Describes, schema};
 pub use section::{AwsNames, GcpNames, LedgerPlace};

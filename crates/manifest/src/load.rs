@@ -205,7 +205,8 @@ fn read(inputs: &Inputs, faults: Faults) -> Result<Loaded, Problems> {
 /// Whether a fault says nothing of what a service is called in a cloud, nor of what it is given:
 /// whoever looks at it, or goes back to what served, finds it all the same.
 fn is_of_a_service(problem: &Problem) -> bool {
-    const CALLED: [&str; 8] = [
+    const CALLED: [&str; 9] = [
+        "was",
         "name",
         "family",
         "container",

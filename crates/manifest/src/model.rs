@@ -118,6 +118,11 @@ pub struct Service {
     #[serde(default = "fifteen_minutes", with = "duration")]
     #[schemars(schema_with = "duration::schema")]
     pub patience: Duration,
+    /// The key under which it was first applied, where it is called otherwise now. Names in the
+    /// clouds are made from that one, and its releases are this one's; after a second renaming it
+    /// is still the first key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
     /// Which of the keys that stand for something in any case somebody wrote: an adopted service
     /// keeps what the manifest does not say.
     #[serde(skip)]

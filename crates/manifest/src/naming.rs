@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use deployer_core::catalogue::Members;
 use deployer_core::spec::EnvironmentSpec;
 
+use crate::called::Called;
 use crate::names::Rule;
 use crate::section::Section;
 use crate::source::KeyPath;
@@ -19,10 +20,13 @@ pub(crate) struct Named {
     pub(crate) path: KeyPath,
 }
 
-/// Every name that the target of `section` holds for `spec`.
-pub(crate) fn all(section: &dyn Section, spec: &EnvironmentSpec) -> Vec<Named> {
-    let services = spec.services.keys();
-    let services = services.flat_map(|key| section.named(&spec.app, &spec.environment, key));
+/// Every name that the target of `section` holds for `spec`, with the services of that.
+pub(crate) fn all<'a>(
+    section: &dyn Section,
+    spec: &EnvironmentSpec,
+    services: impl Iterator<Item = Called<'a>>,
+) -> Vec<Named> {
+    let services = services.flat_map(|it| section.named(&spec.app, &spec.environment, it));
     let instances = instances(section, spec);
     services
         .chain(instances)

@@ -21,6 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::called::Called;
 use crate::model::From;
 use crate::naming::Named;
 
@@ -70,12 +71,12 @@ pub(crate) trait Section {
     /// What runs the service `key`.
     fn runtime(&self, key: &str) -> &'static Runtime;
 
-    /// The names of the things of the service `key` that every cloud has: what the section says,
+    /// The names of the things of a service that every cloud has: what the section says,
     /// else names that are made inside their rules.
-    fn service_names(&self, app: &str, environment: &str, key: &str) -> ServiceNames;
+    fn service_names(&self, app: &str, environment: &str, called: Called<'_>) -> ServiceNames;
 
-    /// Every name that the service `key` comes to, to be checked.
-    fn named(&self, app: &str, environment: &str, key: &str) -> Vec<Named>;
+    /// Every name that a service comes to, to be checked.
+    fn named(&self, app: &str, environment: &str, called: Called<'_>) -> Vec<Named>;
 }
 
 /// What differs for one service on one target, whichever cloud it is.

@@ -38,6 +38,8 @@ use crate::work::{self, Wish, Work};
 /// Plans under the lock, asks, carries out, records, verifies.
 pub async fn run(global: &Global, mut session: Session, args: &ApplyArgs) -> Result<Exit> {
     let file = args.plan.as_deref().map(PlanFile::read).transpose()?;
+    let renames = session.loaded.manifest.renames();
+    let file = file.map(|file| renames.exchanged(file));
     if file.is_some() && !args.scope.redeploy.is_empty() {
         return Err(
             Error::input("a plan file says itself what is rolled out anew")

@@ -26,7 +26,7 @@ pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Resu
     session.leave_unreadable(global).await?;
     let work = work::prepare(&session, &wish).await?;
     let scene = scene::of(&session, Some(&work)).await;
-    check_name(args, &scene)?;
+    check_name(args, &session, &scene)?;
     let shown = match &args.name {
         Some(name) => Shown::Of(name),
         None => shown(args.scope.details),
@@ -45,7 +45,14 @@ pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Resu
     let problem = show(global, &session, &work.prepared, &scene, how);
     if let Some(path) = &args.out {
         let plan = work.prepared.plan.clone();
-        let file = PlanFile::new(plan, &wish.part, wish.release_hold, work.sources())?;
+        let renames = session.loaded.manifest.renames();
+        let file = PlanFile::of(
+            plan,
+            &wish.part,
+            wish.release_hold,
+            work.sources(),
+            &renames,
+        )?;
         let file = file.redeploying(work.redeploys.clone());
         file.about(scene).write(path)?;
         if !global.json {
@@ -70,13 +77,20 @@ fn differs(work: &Work) -> Exit {
     }
 }
 
-fn check_name(args: &PlanArgs, scene: &Scene) -> Result<()> {
+fn check_name(args: &PlanArgs, session: &Session, scene: &Scene) -> Result<()> {
     let Some(name) = args.name.as_ref().filter(|name| !scene.has(name)) else {
         return Ok(());
     };
     let known: Vec<&str> = scene.groups.iter().map(|it| it.name.as_str()).collect();
     let error = Error::input(format!("there is no service, database or cache `{name}`"));
-    Err(error.hint(format!("the manifest has: {}", known.join(", "))))
+    let manifest = &session.loaded.manifest;
+    let mut whats = ["service", "database", "cache"].into_iter();
+    Err(
+        error.hint(match whats.find_map(|it| manifest.called_now(it, name)) {
+            Some(now) => now.hint(),
+            None => format!("the manifest has: {}", known.join(", ")),
+        }),
+    )
 }
 
 /// How a plan is shown.

@@ -122,9 +122,10 @@ async fn set(
             .unwrap_or_default();
         return Err(
             Error::input(format!("the manifest declares no secret `{key}`")).hint(
-                match known.is_empty() {
-                    true => format!("add `[secrets.{key}]` to it"),
-                    false => format!("it declares: {}", known.join(", ")),
+                match session.loaded.manifest.called_now("secret", key) {
+                    Some(now) => now.hint(),
+                    None if known.is_empty() => format!("add `[secrets.{key}]` to it"),
+                    None => format!("it declares: {}", known.join(", ")),
                 },
             ),
         );

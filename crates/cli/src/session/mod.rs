@@ -194,8 +194,15 @@ impl Session {
         match only {
             None => Ok(known),
             Some(name) if known.iter().any(|service| service == name) => Ok(vec![name.to_owned()]),
-            Some(name) => Err(Error::input(format!("there is no service `{name}`"))
-                .hint(format!("the manifest has: {}", known.join(", ")))),
+            Some(name) => {
+                let error = Error::input(format!("there is no service `{name}`"));
+                Err(
+                    error.hint(match self.loaded.manifest.called_now("service", name) {
+                        Some(now) => now.hint(),
+                        None => format!("the manifest has: {}", known.join(", ")),
+                    }),
+                )
+            }
         }
     }
 

@@ -72,6 +72,7 @@ mod typed;
 mod undo;
 mod undone;
 mod verification;
+mod was;
 mod web;
 mod world;
 
@@ -156,6 +157,7 @@ const TESTS: &[&[Test]] = &[
     undone::TESTS,
     held::TESTS,
     renamed::TESTS,
+    was::TESTS,
     redeploys::TESTS,
     printed::TESTS,
     rates::TESTS,

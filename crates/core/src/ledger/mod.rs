@@ -9,6 +9,7 @@
 
 mod carried;
 mod inventory;
+mod keyed;
 mod left;
 mod lock;
 mod migration;
@@ -35,6 +36,7 @@ use crate::address::Target;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::moved::Moved;
+use crate::renames::Renames;
 use crate::spec::LedgerNote;
 use version::Versions;
 
@@ -59,6 +61,7 @@ pub struct Ledger {
     permit: Permit,
     versions: Versions,
     moved: Moved,
+    renames: Renames,
     at: Option<String>,
     how_to_make: Option<String>,
 }
@@ -87,6 +90,7 @@ impl Ledger {
             permit: Permit::default(),
             versions: Versions::default(),
             moved: Moved::default(),
+            renames: Renames::default(),
             at: None,
             how_to_make: None,
         }
@@ -107,6 +111,18 @@ impl Ledger {
     #[must_use]
     pub fn moved(self, moved: Moved) -> Self {
         Self { moved, ..self }
+    }
+
+    /// The same for a manifest that calls things otherwise than by their origins. It is asked, and
+    /// answers, by the manifest's keys of today; what it writes says origins.
+    #[must_use]
+    pub fn renamed(self, renames: Renames) -> Self {
+        Self { renames, ..self }
+    }
+
+    /// What the manifest calls otherwise.
+    pub fn renames(&self) -> &Renames {
+        &self.renames
     }
 
     /// The same with the address that people know the store by.

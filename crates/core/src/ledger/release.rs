@@ -151,6 +151,7 @@ struct Verification {
 impl Ledger {
     /// The releases of a service, oldest first.
     pub async fn releases(&self, service: &str) -> Result<Vec<Release>> {
+        let service = self.renames.service(service);
         let names = self.list(&releases(service)).await?;
         let mut releases = self.recorded(service, names).await?;
         let mut verified = self
@@ -160,10 +161,11 @@ impl Ledger {
             let said = verified.remove(&verification(service, release.number));
             release.verified = said.flatten().map(|it| it.passed).or(release.verified);
         }
-        Ok(releases)
+        Ok(self.renames.exchanged(releases))
     }
 
-    /// The releases of these names, in their order, as they were recorded.
+    /// The releases of these names, in their order, as they were recorded, of a service by its
+    /// origin.
     async fn recorded(&self, service: &str, names: Vec<String>) -> Result<Vec<Release>> {
         let folder = releases(service);
         let reads = names.into_iter().map(|name| format!("{folder}/{name}"));
@@ -189,6 +191,7 @@ impl Ledger {
 
     /// The latest release of a service.
     pub async fn latest_release(&self, service: &str) -> Result<Option<Release>> {
+        let service = self.renames.service(service);
         let folder = releases(service);
         let Some(name) = self.list(&folder).await?.pop() else {
             return Ok(None);
@@ -198,15 +201,17 @@ impl Ledger {
         };
         let said: Option<Verification> = self.said(&verification(service, release.number)).await?;
         release.verified = said.map(|it| it.passed).or(release.verified);
-        Ok(Some(release))
+        Ok(Some(self.renames.exchanged(release)))
     }
 
     /// Records a release under its number.
     ///
     /// Errors: conflict, when the number is taken: another run recorded one meanwhile.
     pub async fn record_release(&self, release: &Release) -> Result<()> {
-        let name = format!("{}/{:06}.json", releases(&release.service), release.number);
-        if self.create(&name, release).await? {
+        let service = self.renames.service(&release.service);
+        let name = format!("{}/{:06}.json", releases(service), release.number);
+        let written = self.renames.exchanged(release.clone());
+        if self.create(&name, &written).await? {
             return Ok(());
         }
         Err(Error::new(
@@ -220,12 +225,14 @@ impl Ledger {
 
     /// Notes of a recorded release how its verification ended. The lock is held.
     pub async fn note_verified(&self, release: &Release, passed: bool) -> Result<()> {
-        let subject = verification(&release.service, release.number);
+        let service = self.renames.service(&release.service);
+        let subject = verification(service, release.number);
         self.say(&subject, Some(&Verification { passed })).await
     }
 
     /// The holds on a service, oldest rejected release first.
     pub async fn holds(&self, service: &str) -> Result<Vec<Hold>> {
+        let service = self.renames.service(service);
         let mut holds = self.older_holds(service).await?;
         let said = self.said_below::<Hold>(&self::holds(service)).await?;
         holds.retain(|rejected, _| !said.contains_key(&hold(service, *rejected)));
@@ -238,13 +245,15 @@ impl Ledger {
             }
             holds.insert(said.rejected, said);
         }
-        Ok(holds.into_values().collect())
+        let holds: Vec<Hold> = holds.into_values().collect();
+        Ok(self.renames.exchanged(holds))
     }
 
     /// Puts a hold on a service, beside those on other releases.
     pub async fn set_hold(&self, service: &str, hold: &Hold) -> Result<()> {
-        let subject = self::hold(service, hold.rejected);
-        self.say(&subject, Some(hold)).await
+        let subject = self::hold(self.renames.service(service), hold.rejected);
+        let written = self.renames.exchanged(hold.clone());
+        self.say(&subject, Some(&written)).await
     }
 
     /// Lifts the hold on one release.
@@ -265,10 +274,12 @@ impl Ledger {
     }
 
     async fn lift(&self, service: &str, rejected: u64) -> Result<()> {
-        self.say::<Hold>(&hold(service, rejected), None).await
+        let subject = hold(self.renames.service(service), rejected);
+        self.say::<Hold>(&subject, None).await
     }
 
-    /// Says of every hold of an older format what it says, where nothing is said of it yet.
+    /// Says of every hold of an older format what it says, where nothing is said of it yet, on a
+    /// service by its origin.
     pub(super) async fn carry_holds(&self, service: &str) -> Result<()> {
         let said = self.subjects(&holds(service)).await?;
         for (rejected, older) in self.older_holds(service).await? {

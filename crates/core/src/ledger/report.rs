@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::run::{RunHeader, RunJournal};
 use super::{AT_ONCE, Ledger};
 use crate::error::{Error, ErrorKind, Result};
+use crate::renames::Keyed;
 
 #[derive(Serialize, Deserialize)]
 struct Report<T> {
@@ -21,8 +22,12 @@ impl RunJournal {
     /// Keeps what was found out about the failure of this run; once. It holds no secret's value.
     ///
     /// Errors: ledger; those of the permit.
-    pub async fn keep_report<T: Serialize + Sync>(&self, found: &T) -> Result<()> {
+    pub async fn keep_report<T>(&self, found: &T) -> Result<()>
+    where
+        T: Serialize + Clone + Keyed + Send + Sync,
+    {
         let number = self.number();
+        let found = self.ledger.renames.exchanged(found.clone());
         match self.ledger.create(&name(number), &Report { found }).await? {
             true => Ok(()),
             false => Err(Error::new(
@@ -60,8 +65,8 @@ impl Ledger {
     /// What was found out about the failure of a run. `None` where nothing was.
     ///
     /// Errors: ledger.
-    pub async fn report<T: DeserializeOwned>(&self, number: u64) -> Result<Option<T>> {
+    pub async fn report<T: DeserializeOwned + Keyed>(&self, number: u64) -> Result<Option<T>> {
         let report: Option<Report<T>> = self.read(&name(number)).await?;
-        Ok(report.map(|it| it.found))
+        Ok(report.map(|it| self.renames.exchanged(it.found)))
     }
 }

@@ -156,6 +156,7 @@ fn folder(number: u64) -> String {
 impl Ledger {
     /// Begins a run. The caller holds the lock; the header's number is set here.
     pub async fn begin_run(&self, header: RunHeader) -> Result<RunJournal> {
+        let header = self.renames.exchanged(header);
         // What cannot be read is found before anything is written.
         let before = self.inventory().await?.items;
         let highest = self.versions.highest_run();
@@ -212,7 +213,7 @@ impl Ledger {
     }
 
     pub(super) async fn last_run_number(&self) -> Result<u64> {
-        let names = self.list("run-headers").await?;
+        let names = self.list(HEADERS).await?;
         let last = names
             .last()
             .and_then(|name| name.trim_end_matches(".json").parse().ok());
@@ -227,8 +228,8 @@ impl Ledger {
         digest: &str,
     ) -> Result<(Option<RunHeader>, Option<RunHeader>)> {
         let mut last = None;
-        for name in self.list("run-headers").await?.iter().rev() {
-            let header: Option<RunHeader> = self.read(&format!("run-headers/{name}")).await?;
+        for name in self.list(HEADERS).await?.iter().rev() {
+            let header = self.header_at(name).await?;
             let Some(header) = header.filter(|it| it.command == "apply") else {
                 continue;
             };
@@ -276,10 +277,9 @@ impl Ledger {
     ///
     /// Errors: ledger.
     pub async fn recent_runs(&self, most: usize) -> Result<Vec<RunHeader>> {
-        let names = self.list("run-headers").await?.into_iter().rev().take(most);
-        let reads: Vec<String> = names.map(|name| format!("run-headers/{name}")).collect();
-        let headers: Vec<Option<RunHeader>> = futures::stream::iter(reads)
-            .map(|name| async move { self.read(&name).await })
+        let names = self.list(HEADERS).await?.into_iter().rev().take(most);
+        let headers: Vec<Option<RunHeader>> = futures::stream::iter(names)
+            .map(|name| async move { self.header_at(&name).await })
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
@@ -288,7 +288,12 @@ impl Ledger {
 
     /// The header of one run. `None` where there is none.
     pub(super) async fn header(&self, number: u64) -> Result<Option<RunHeader>> {
-        self.read(&name_of_header(number)).await
+        self.header_at(&file_of_header(number)).await
+    }
+
+    async fn header_at(&self, file: &str) -> Result<Option<RunHeader>> {
+        let header: Option<RunHeader> = self.read(&format!("{HEADERS}/{file}")).await?;
+        Ok(header.map(|it| self.renames.exchanged(it)))
     }
 
     /// Whether any run began here.
@@ -298,7 +303,7 @@ impl Ledger {
 
     /// The last runs, newest first, at most so many.
     pub async fn runs(&self, limit: usize) -> Result<Vec<RunRecord>> {
-        let names = self.list("run-headers").await?;
+        let names = self.list(HEADERS).await?;
         let numbers = names.iter().rev();
         let numbers = numbers.filter_map(|name| name.trim_end_matches(".json").parse().ok());
         let runs: Vec<Option<RunRecord>> = futures::stream::iter(numbers.take(limit))
@@ -332,8 +337,14 @@ impl Ledger {
     }
 }
 
+const HEADERS: &str = "run-headers";
+
+fn file_of_header(number: u64) -> String {
+    format!("{number:06}.json")
+}
+
 fn name_of_header(number: u64) -> String {
-    format!("run-headers/{number:06}.json")
+    format!("{HEADERS}/{}", file_of_header(number))
 }
 
 #[derive(Serialize, Deserialize)]

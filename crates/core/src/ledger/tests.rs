@@ -1,6 +1,7 @@
 //! The ledger in memory: damage, migrations, runs, releases.
 
 mod format_1;
+mod renamed;
 pub(super) mod store;
 
 use std::sync::Mutex;

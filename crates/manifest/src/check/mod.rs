@@ -12,6 +12,7 @@ mod services;
 mod target;
 mod task_definition;
 mod verify;
+mod was;
 
 use std::sync::LazyLock;
 
@@ -33,6 +34,7 @@ pub(crate) fn check(manifest: &Manifest, environment: &str, report: &mut Report<
         services::check(key, service, manifest, report);
     }
     secrets::check(manifest, report);
+    was::check(manifest, report);
     data::check(manifest, report);
     dns::check(manifest, report);
     domains::check(manifest, report);
@@ -213,11 +215,13 @@ fn known_only(section: &dyn Section, manifest: &Manifest, at: &KeyPath, report: 
         };
         for key in keys.into_iter().filter(|key| !declared.contains(key)) {
             let path = at.join(table).join(key);
-            let help = match crate::layers::nearest(key, declared.iter().map(String::as_str)) {
-                Some(word) => format!("did you mean `{word}`?"),
-                None => format!("declare `[{table}.{key}]`, or remove this table"),
-            };
             let what = table.trim_end_matches('s');
+            let nearest = crate::layers::nearest(key, declared.iter().map(String::as_str));
+            let help = match (manifest.called_now(what, key), nearest) {
+                (Some(now), _) => now.hint(),
+                (None, Some(word)) => format!("did you mean `{word}`?"),
+                (None, None) => format!("declare `[{table}.{key}]`, or remove this table"),
+            };
             report.key_error(&path, format!("there is no {what} `{key}`"), help);
         }
     }

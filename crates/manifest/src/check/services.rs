@@ -138,9 +138,13 @@ pub(super) fn declared(secret: &str, path: &KeyPath, manifest: &Manifest, report
     if known.iter().any(|known| known == secret) || unclear {
         return;
     }
-    let help = match nearest(secret, known.iter().map(String::as_str)) {
-        Some(word) => format!("did you mean `{word}`? else declare `[secrets.{secret}]`"),
-        None => format!("declare `[{table}]`"),
+    let nearest = nearest(secret, known.iter().map(String::as_str));
+    let help = match (manifest.called_now("secret", secret), nearest) {
+        (Some(now), _) => now.hint(),
+        (None, Some(word)) => {
+            format!("did you mean `{word}`? else declare `[secrets.{secret}]`")
+        }
+        (None, None) => format!("declare `[{table}]`"),
     };
     report.error(path, format!("the secret `{secret}` is not declared"), help);
 }

@@ -44,7 +44,7 @@ pub(super) fn check(
     if !report.distrusts(&KeyPath::new(["app"]))
         && !report.distrusts(&KeyPath::new(["environment"]))
     {
-        names(section, &spec, report);
+        names(manifest, section, &spec, report);
     }
 }
 
@@ -153,10 +153,16 @@ fn health_limits(service: &ServiceSpec, limits: &HealthCheck, report: &mut Repor
     }
 }
 
-fn names(section: &dyn Section, spec: &EnvironmentSpec, report: &mut Report<'_>) {
+fn names(
+    manifest: &Manifest,
+    section: &dyn Section,
+    spec: &EnvironmentSpec,
+    report: &mut Report<'_>,
+) {
+    let services = spec.services.keys().map(|key| manifest.called(key));
     let mut taken: BTreeMap<(&str, String), KeyPath> = BTreeMap::new();
     let mut clashing = BTreeSet::new();
-    for named in naming::all(section, spec) {
+    for named in naming::all(section, spec, services) {
         if !named.rule.accepts(&named.name) {
             let message = format!("`{}` cannot name {}", named.name, named.rule.what);
             report.error(&named.path, message, named.rule.says);

@@ -63,6 +63,10 @@ pub struct Database {
     /// It is made where this or `sslmode = "verify-full"` asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
+    /// The key under which it was first applied, where it is called otherwise now: names in the
+    /// clouds are made from that one, those of its secrets too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
     /// Which of these keys somebody wrote: an adopted instance keeps what the manifest does not
     /// say.
     #[serde(skip)]
@@ -89,6 +93,7 @@ impl Default for Database {
             password: None,
             sslmode: SslMode::Require,
             authority: None,
+            was: None,
             said: BTreeSet::new(),
         }
     }
@@ -164,6 +169,10 @@ pub struct Cache {
     /// is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
+    /// The key under which it was first applied, where it is called otherwise now: names in the
+    /// clouds are made from that one, those of its secrets too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
     /// Which of these keys somebody wrote: an adopted cache keeps what the manifest does not say.
     #[serde(skip)]
     #[schemars(skip)]
@@ -180,6 +189,7 @@ impl Default for Cache {
             url: None,
             token: None,
             authority: None,
+            was: None,
             said: BTreeSet::new(),
         }
     }

@@ -35,6 +35,10 @@ pub struct Secret {
     /// only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The key under which it was first applied, where it is called otherwise now: its name in the
+    /// clouds is made from that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
 }
 
 /// `from`: where a secret's value comes from. Never the value.

@@ -65,7 +65,7 @@ impl Resolver<'_> {
         };
         DatabaseSpec {
             key: key.to_owned(),
-            name: self.instance(own, &offers.instance, key),
+            name: self.instance(own, &offers.instance, self.manifest.database_origin(key)),
             version: database.version,
             class,
             storage_gib: database.storage.0.0 / 1024,
@@ -91,9 +91,9 @@ impl Resolver<'_> {
     }
 
     /// The name of a database's or a cache's instance.
-    fn instance(&self, own: OwnInstance<'_>, names: &Namespace, key: &str) -> String {
+    fn instance(&self, own: OwnInstance<'_>, names: &Namespace, origin: &str) -> String {
         let (app, environment) = (&self.manifest.app, self.environment);
-        let made = || names::instance(names.rule, app, environment, key);
+        let made = || names::instance(names.rule, app, environment, origin);
         own.name.map_or_else(made, str::to_owned)
     }
 
@@ -147,7 +147,7 @@ impl Resolver<'_> {
         };
         CacheSpec {
             key: key.to_owned(),
-            name: self.instance(own, &offers.instance, key),
+            name: self.instance(own, &offers.instance, self.manifest.cache_origin(key)),
             version: cache.version.0.clone(),
             class,
             memory_gib,

@@ -60,6 +60,7 @@ impl Resolver<'_> {
             self.read::<From>(&from, path)
         });
         let source = own.map_or(source, self::source);
+        let origin = self.manifest.secret_origin(key);
         let name = match (overrides.name, name) {
             (Some(name), _) => name,
             (None, Some(name)) => {
@@ -68,7 +69,7 @@ impl Resolver<'_> {
             }
             (None, None) => {
                 let made = self.section.catalogue().secrets.made;
-                made(&self.manifest.app, self.environment, key)
+                made(&self.manifest.app, self.environment, &origin)
             }
         };
         SecretSpec {
@@ -76,13 +77,18 @@ impl Resolver<'_> {
             name,
             on_rollback,
             adopt: overrides.adopt,
-            member: member.and_then(|member| self.member(key, member, &source)),
+            member: member.and_then(|member| self.member((key, &origin), member, &source)),
             source,
         }
     }
 
     /// What is taken of a secret that holds more.
-    fn member(&mut self, key: &str, member: &str, source: &SecretSource) -> Option<Member> {
+    fn member(
+        &mut self,
+        (key, origin): (&str, &str),
+        member: &str,
+        source: &SecretSource,
+    ) -> Option<Member> {
         if *source != SecretSource::Cloud {
             self.faults.push(Fault {
                 path: KeyPath::new(["secrets", key, "key"]),
@@ -97,7 +103,7 @@ impl Resolver<'_> {
             held_in: deployer_gcp::names::secret(
                 app,
                 environment,
-                &format!("{key}-{}", names::plain(member)),
+                &format!("{origin}-{}", names::plain(member)),
             ),
         })
     }

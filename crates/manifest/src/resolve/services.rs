@@ -28,7 +28,8 @@ impl Resolver<'_> {
             overrides.url = Some(format!("https://{domain}"));
         }
         let scope = self.scope.with_url(overrides.url.as_deref());
-        let names = section.service_names(&self.manifest.app, self.environment, key);
+        let called = self.manifest.called(key);
+        let names = section.service_names(&self.manifest.app, self.environment, called);
         let unsaid = match overrides.adopt {
             true => unsaid(service, &overrides),
             false => BTreeSet::new(),

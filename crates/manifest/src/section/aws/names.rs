@@ -3,6 +3,7 @@
 use deployer_aws::names as rules;
 
 use super::{AwsRuntime, AwsSection};
+use crate::called::Called;
 use crate::model::Manifest;
 use crate::names;
 use crate::naming::Named;
@@ -10,7 +11,7 @@ use crate::section::Section;
 use crate::source::KeyPath;
 
 /// The names of one service's things on AWS: what the manifest says, else what is made from app,
-/// environment and key.
+/// environment and the service's origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsNames {
     /// The service, on ECS or App Runner.
@@ -40,15 +41,21 @@ impl AwsSection {
         own.unwrap_or(self.runtime)
     }
 
-    /// The names of `service`.
-    pub fn names(&self, app: &str, environment: &str, service: &str) -> AwsNames {
-        let own = self.services.get(service).cloned().unwrap_or_default();
-        let made = names::service(app, environment, service);
-        let rule = Section::runtime(self, service).service.rule;
+    /// The names of a service.
+    pub fn names<'a>(
+        &self,
+        app: &str,
+        environment: &str,
+        service: impl Into<Called<'a>>,
+    ) -> AwsNames {
+        let Called { key, origin } = service.into();
+        let own = self.services.get(key).cloned().unwrap_or_default();
+        let made = names::service(app, environment, origin);
+        let rule = Section::runtime(self, key).service.rule;
         let name = own.name.unwrap_or_else(|| rule.fit(&made));
         AwsNames {
             family: own.family.unwrap_or_else(|| name.clone()),
-            container: own.container.unwrap_or_else(|| rules::ECS.fit(service)),
+            container: own.container.unwrap_or_else(|| rules::ECS.fit(origin)),
             repository: own
                 .repository
                 .unwrap_or_else(|| rules::ECR_REPOSITORY.fit(&made)),
@@ -58,8 +65,14 @@ impl AwsSection {
     }
 
     /// The same, each with what it may be and the key that says it.
-    pub(super) fn checked_names(&self, app: &str, environment: &str, key: &str) -> Vec<Named> {
-        let names = self.names(app, environment, key);
+    pub(super) fn checked_names(
+        &self,
+        app: &str,
+        environment: &str,
+        called: Called<'_>,
+    ) -> Vec<Named> {
+        let names = self.names(app, environment, called);
+        let key = called.key;
         let service = &Section::runtime(self, key).service;
         let at = KeyPath::new(["targets", "aws", "services", key]);
         [

@@ -9,6 +9,7 @@ use deployer_aws::spec::{self as aws, AwsSpec};
 use super::{
     AwsCache, AwsDatabase, AwsRuntime, AwsScaling, AwsSection, AwsService, CacheTls, Maintenance,
 };
+use crate::called::Called;
 use crate::model::Manifest;
 use crate::resolve::canonical;
 
@@ -21,7 +22,7 @@ impl Manifest {
         let services = services.map(|key| {
             (
                 key.clone(),
-                target.service_spec(&self.app, environment, key),
+                target.service_spec(&self.app, environment, self.called(key)),
             )
         });
         let AwsSection {
@@ -75,8 +76,9 @@ impl Manifest {
 }
 
 impl AwsSection {
-    fn service_spec(&self, app: &str, environment: &str, key: &str) -> aws::AwsService {
-        let names = self.names(app, environment, key);
+    fn service_spec(&self, app: &str, environment: &str, called: Called<'_>) -> aws::AwsService {
+        let names = self.names(app, environment, called);
+        let key = called.key;
         let domains = aws::Domain::of(&self.answered_by(key));
         let AwsService {
             // What `names.rs` and `target.rs` say of every service.

@@ -8,6 +8,7 @@ use deployer_core::spec::{LeadsTo, RecordSpec};
 use serde_json::Value;
 
 use super::{AwsRuntime, AwsSection};
+use crate::called::Called;
 use crate::naming::Named;
 use crate::resolve::canonical;
 use crate::section::{
@@ -120,8 +121,8 @@ impl Section for AwsSection {
         }
     }
 
-    fn service_names(&self, app: &str, environment: &str, key: &str) -> ServiceNames {
-        let names = self.names(app, environment, key);
+    fn service_names(&self, app: &str, environment: &str, called: Called<'_>) -> ServiceNames {
+        let names = self.names(app, environment, called);
         ServiceNames {
             job: format!("{}-migrate", names.service),
             service: names.service,
@@ -129,7 +130,7 @@ impl Section for AwsSection {
         }
     }
 
-    fn named(&self, app: &str, environment: &str, key: &str) -> Vec<Named> {
-        self.checked_names(app, environment, key)
+    fn named(&self, app: &str, environment: &str, called: Called<'_>) -> Vec<Named> {
+        self.checked_names(app, environment, called)
     }
 }

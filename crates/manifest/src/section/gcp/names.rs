@@ -3,6 +3,7 @@
 use deployer_gcp::names as rules;
 
 use super::GcpSection;
+use crate::called::Called;
 use crate::names;
 use crate::naming::Named;
 use crate::section::Section;
@@ -22,10 +23,16 @@ pub struct GcpNames {
 }
 
 impl GcpSection {
-    /// The names of `service`.
-    pub fn names(&self, app: &str, environment: &str, service: &str) -> GcpNames {
-        let own = self.services.get(service).cloned().unwrap_or_default();
-        let made = names::service(app, environment, service);
+    /// The names of a service.
+    pub fn names<'a>(
+        &self,
+        app: &str,
+        environment: &str,
+        service: impl Into<Called<'a>>,
+    ) -> GcpNames {
+        let Called { key, origin } = service.into();
+        let own = self.services.get(key).cloned().unwrap_or_default();
+        let made = names::service(app, environment, origin);
         let name = own.name.unwrap_or_else(|| rules::RUN_SERVICE.fit(&made));
         let repository = self.repository.clone();
         GcpNames {
@@ -35,14 +42,20 @@ impl GcpSection {
             repository: repository.unwrap_or_else(|| {
                 rules::ARTIFACT_REPOSITORY.fit(&names::prefix(app, environment))
             }),
-            image: service.to_owned(),
+            image: origin.to_owned(),
             service: name,
         }
     }
 
     /// The same, each with what it may be and the key that says it.
-    pub(super) fn checked_names(&self, app: &str, environment: &str, key: &str) -> Vec<Named> {
-        let names = self.names(app, environment, key);
+    pub(super) fn checked_names(
+        &self,
+        app: &str,
+        environment: &str,
+        called: Called<'_>,
+    ) -> Vec<Named> {
+        let names = self.names(app, environment, called);
+        let key = called.key;
         let service = &Section::runtime(self, key).service;
         let target = KeyPath::new(["targets", "gcp"]);
         let own = target.join("services").join(key);

@@ -8,6 +8,7 @@ use deployer_gcp::catalogue::{CATALOGUE, CLOUD_RUN};
 use serde_json::Value;
 
 use super::GcpSection;
+use crate::called::Called;
 use crate::naming::Named;
 use crate::resolve::canonical;
 use crate::section::{
@@ -113,8 +114,8 @@ impl Section for GcpSection {
         &CLOUD_RUN
     }
 
-    fn service_names(&self, app: &str, environment: &str, key: &str) -> ServiceNames {
-        let names = self.names(app, environment, key);
+    fn service_names(&self, app: &str, environment: &str, called: Called<'_>) -> ServiceNames {
+        let names = self.names(app, environment, called);
         ServiceNames {
             job: names.job,
             service: names.service,
@@ -122,7 +123,7 @@ impl Section for GcpSection {
         }
     }
 
-    fn named(&self, app: &str, environment: &str, key: &str) -> Vec<Named> {
-        self.checked_names(app, environment, key)
+    fn named(&self, app: &str, environment: &str, called: Called<'_>) -> Vec<Named> {
+        self.checked_names(app, environment, called)
     }
 }
