@@ -1,6 +1,6 @@
 //! Compares what two plans do; performs no IO.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::Address;
 use deployer_core::plan::{Change, Plan};
@@ -8,11 +8,10 @@ use deployer_core::plan::{Change, Plan};
 /// Whether two plans do the same, in whatever order of things that do not need each other: that
 /// follows the manifest's keys, which may be others by then.
 pub(super) fn alike(planned: &Plan, now: &Plan) -> bool {
-    let all = |of: &Plan, other: &Plan| {
-        let mut changes = of.changes.iter();
-        changes.all(|it| other.changes.iter().any(|other| is_same(it, other)))
-    };
-    planned.changes.len() == now.changes.len() && all(planned, now) && all(now, planned)
+    let now: BTreeMap<&Address, &Change> = now.changes.iter().map(|it| (&it.address, it)).collect();
+    let mut changes = planned.changes.iter();
+    planned.changes.len() == now.len()
+        && changes.all(|it| now.get(&it.address).is_some_and(|other| is_same(it, other)))
 }
 
 /// Whether two plans do the same with one thing.
