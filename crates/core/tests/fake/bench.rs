@@ -158,12 +158,7 @@ impl Bench {
 
     pub async fn plan(&self, wanted: &Wanted) -> Prepared {
         let env = wanted.environment();
-        let mut ours = Ours::default();
-        for place in &self.places {
-            let inventory = place.ledger.inventory().await.unwrap();
-            ours.learn(&inventory, &self.left.lock().unwrap().clone());
-        }
-        let mut graph = Graph::knowing(ours);
+        let mut graph = self.graph().await;
         let mut orphans = Vec::new();
         for place in &self.places {
             let given = wanted.given(&place.ledger);
@@ -171,6 +166,16 @@ impl Bench {
             orphans.extend(place.undesired(&graph).await);
         }
         plan::prepare(self.subject(), graph, orphans).await
+    }
+
+    /// A graph that knows what the ledgers know, and wants nothing yet.
+    pub async fn graph(&self) -> Graph {
+        let mut ours = Ours::default();
+        for place in &self.places {
+            let inventory = place.ledger.inventory().await.unwrap();
+            ours.learn(&inventory, &self.left.lock().unwrap().clone());
+        }
+        Graph::knowing(ours)
     }
 
     /// A plan of a graph that no specification makes.

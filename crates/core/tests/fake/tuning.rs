@@ -17,6 +17,7 @@ use deployer_core::node::{Kept, Reading, Token};
 use deployer_core::ours::Owner;
 use deployer_core::spec::EnvironmentSpec;
 
+use super::route::Route;
 use super::runtime::Executions;
 use super::storage::ImageCopy;
 use super::world::{Api, World};
@@ -267,6 +268,7 @@ deployer_core::kinds! {
     kinds:
         Tuning,
         Unnamed,
+        Route,
     ;
     gone: ImageCopy = "fake.image" => Role::BesideService, Executions = "fake.migration" => Role::BesideService,;
 }
