@@ -226,11 +226,14 @@ pub trait Wish: Kind {
     /// What other nodes take from it, once it is there.
     fn output(at: &At<Self::Site>, there: &There<Self::Is>) -> Self::Output;
 
-    /// Makes it, as `is` says and with our tags, where it bears any.
+    /// Makes it, as `is` says and with our tags, where it bears any. `token` is the same for every
+    /// try of one run: where its API takes one, it goes with the call, so that a name that the
+    /// cloud makes is made once.
     fn make(
         &self,
         at: &At<Self::Site>,
         is: &Self::Is,
+        token: &Token,
     ) -> impl Future<Output = Answer<Self, ()>> + Send;
 
     /// Changes what is there to what `is` says. Of its tags nothing, unless they are written with

@@ -308,9 +308,9 @@ impl<K: Wish> Resource for Managed<K> {
         self.output.publish(K::output(&self.at, &found.there));
     }
 
-    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
+    async fn create(&self, token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
         let is = self.is_to_be(None);
-        let call = || self.wish.make(&self.at, &is);
+        let call = || self.wish.make(&self.at, &is, token);
         *self.written() = Written::Perhaps;
         match sent::<K, _, _>(&self.at, "create", K::BUSY, call).await? {
             Sent::Done => {

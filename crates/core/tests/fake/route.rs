@@ -59,7 +59,7 @@ impl Wish for Route {
 
     fn output(_: &At<FakeSite>, _: &There<Self>) {}
 
-    async fn make(&self, at: &At<FakeSite>, is: &Self) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<FakeSite>, is: &Self, _: &Token) -> Result<(), Refusal> {
         let effect = |world: &mut World| match world.routes.contains_key(at.name()) {
             true => Err(Error::new(ErrorKind::Conflict, "AlreadyExists")),
             false => {

@@ -173,7 +173,7 @@ impl Wish for Tuning {
         at.name().to_owned()
     }
 
-    async fn make(&self, at: &At<FakeSite>, is: &Self) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<FakeSite>, is: &Self, _: &Token) -> Result<(), Refusal> {
         let effect = |world: &mut World| {
             if world.tunings.contains_key(at.name()) {
                 return Err(Error::new(ErrorKind::Conflict, "AlreadyExists"));
