@@ -25,7 +25,7 @@ pub use letting_go::Marks;
 pub use managed::Managed;
 pub use marks::{Marking, Ownership, TagChanges, Tags, describe as describe_tags, is_tag};
 pub use reading::{owned, read_or_sort, seen, still_there, until_seen, until_taken};
-pub use table::{Done, Listing, Tier};
+pub use table::{Done, Listing, Tier, all_differ, is_same};
 pub use telling::{Meaning, Role, Telling};
 
 use std::future::Future;

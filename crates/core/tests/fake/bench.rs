@@ -16,6 +16,7 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::journal::{self, Event};
 use deployer_core::ledger::{Ledger, RunHeader, RunJournal};
+use deployer_core::moved::Moved;
 use deployer_core::node::Waiting;
 use deployer_core::ours::{Noted, Ours, Owner, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
@@ -29,6 +30,9 @@ use super::FakeCloud;
 use super::clock::VirtualClock;
 use super::wanted::Wanted;
 use super::world::{Api, World};
+
+/// The names that the fake's kinds had.
+pub const MOVED: Moved = Moved::of(&[super::tuning::FORMER]);
 
 /// Where a run is killed.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +108,7 @@ impl Bench {
                 target.clone(),
                 clock.clone(),
             )
-            .moved(super::tuning::MOVED);
+            .moved(MOVED);
             let deadline = Duration::from_secs(600);
             let cloud = FakeCloud {
                 target,
