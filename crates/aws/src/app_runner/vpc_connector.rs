@@ -57,7 +57,7 @@ impl Kind for VpcConnector {
                     ],
                     CONNECTORS,
                 ),
-                crate::permissions::service_linked_role!(
+                crate::access::service_linked_role!(
                     "networking.apprunner.amazonaws.com",
                     "AWSServiceRoleForAppRunnerNetworking"
                 ),
