@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(45);
 
 /// What is waited for.
 const WAITING: &str =
-    "Google has yet to make known that the account may read its secrets, which takes minutes";
+    "Cloud Run does not know yet that the account may read its secrets, which takes minutes";
 
 /// The same of an access that cannot be seen.
 const WAITING_UNSEEN: &str = "Cloud Run refuses the account a secret of which it cannot be seen whether it may read it: what was granted just now would be \
