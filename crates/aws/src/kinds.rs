@@ -45,8 +45,8 @@ deployer_core::kinds! {
     ;
     // Steps, and what of somebody else's is only read.
     gone:
-        ImageCopy = IMAGE => Role::BesideService,
-        Tasks = MIGRATION => Role::BesideService,
+        ImageCopy = IMAGE => Role::Image,
+        Tasks = MIGRATION => Role::Migration,
         Taken = MEMBER => Role::Secret,
     ;
 }

@@ -28,9 +28,9 @@ deployer_core::kinds! {
     gone:
         within::Within = within::KIND => Role::BesideDatabase,
         user::User = user::KIND => Role::BesideDatabase,
-        Copy = IMAGE => Role::BesideService,
+        Copy = IMAGE => Role::Image,
         secret_store::Taken = secret_store::MEMBER => Role::Secret,
-        Executions = migration::KIND => Role::BesideService,
+        Executions = migration::KIND => Role::Migration,
     ;
 }
 

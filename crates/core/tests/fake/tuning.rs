@@ -270,5 +270,5 @@ deployer_core::kinds! {
         Unnamed,
         Route,
     ;
-    gone: ImageCopy = "fake.image" => Role::BesideService, Executions = "fake.migration" => Role::BesideService,;
+    gone: ImageCopy = "fake.image" => Role::Image, Executions = "fake.migration" => Role::Migration,;
 }

@@ -18,7 +18,7 @@ use deployer_core::plan::Plan;
 use crate::scene::Scene;
 
 pub use danger::cause;
-pub use fields::{counts_in_time, leaves, left, word};
+pub use fields::{counts_in_time, is_migration, leaves, left, role, word};
 pub use group::{Thing, things};
 pub use lines::{count, cut, list, names, wrap};
 pub use markdown::markdown;
