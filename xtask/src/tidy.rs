@@ -150,7 +150,7 @@ const ONLY: &[(&str, &str, &str)] = &[
         "Cloud Run describes one service a call",
     ),
     ("aws", "partition.rs", "Google has one"),
-    ("aws", "permissions/places.rs", "Google grants roles"),
+    ("aws", "access/places.rs", "Google grants roles"),
     ("aws", "prepared.rs", "Google makes no linked roles"),
     ("aws", "profile.rs", "gcloud.rs reads Google's files"),
     (

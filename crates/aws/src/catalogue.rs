@@ -5,6 +5,7 @@ use deployer_core::catalogue::{
     Asks, CacheSecret, Caches, Catalogue, Databases, HealthCheck, Idle, Kinds, Members, Namespace,
     Runtime, SecretNames, Standby,
 };
+use deployer_core::moved::Moved;
 
 use crate::{app_runner, database, dns, kinds, names, permissions, sizes};
 
@@ -46,7 +47,7 @@ pub static CATALOGUE: Catalogue = Catalogue {
         noun,
         told: &[kinds::TOLD, dns::kinds::TOLD],
         left,
-        moved: kinds::MOVED,
+        moved: Moved::of(&[kinds::FORMER, dns::kinds::FORMER]),
     },
 };
 
@@ -120,9 +121,20 @@ mod tests {
     use deployer_core::spec::{MebiBytes, MilliCpu};
 
     use super::*;
+    use crate::tables;
 
     fn offered(runtime: &Runtime, cpu: u32, memory: u32) -> bool {
         runtime.offers(MilliCpu(cpu), MebiBytes(memory)).is_ok()
+    }
+
+    #[test]
+    fn every_table_tells_its_former_names_and_each_belongs_to_one_kind() {
+        let moved = CATALOGUE.kinds.moved;
+        let all = tables::all().map(|it| it.kind);
+        assert!(moved.today().eq(all));
+        assert_eq!(moved.clash(), None);
+        let mut names = kinds::NAMES.iter().chain(dns::kinds::NAMES);
+        assert!(names.all(|it| moved.kind(it) == *it));
     }
 
     #[test]

@@ -45,20 +45,8 @@ deployer_core::kinds! {
     ;
     // Steps, and what of somebody else's is only read.
     gone:
-        ImageCopy = IMAGE => Role::BesideService,
-        Tasks = MIGRATION => Role::BesideService,
+        ImageCopy = IMAGE => Role::Image,
+        Tasks = MIGRATION => Role::Migration,
         Taken = MEMBER => Role::Secret,
     ;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_former_name_belongs_to_one_kind_and_no_kind_has_it_now() {
-        assert_eq!(MOVED.clash(), None);
-        let gone = GONE.iter().map(|(it, _)| MOVED.kind(it));
-        assert!(gone.eq(GONE.iter().map(|(it, _)| *it)));
-    }
 }

@@ -1,6 +1,7 @@
 //! AWS behind deployer-core's capabilities: ECR, Secrets Manager, RDS, ElastiCache, ECS on Fargate,
 //! App Runner, Route 53, CloudWatch Logs.
 
+mod access;
 mod app_runner;
 mod cache;
 mod caller;

@@ -6,9 +6,9 @@ use deployer_core::kind::{Marking, Site, Tags};
 use deployer_core::ours::Owner;
 use deployer_core::spec::EnvironmentSpec;
 
+use crate::access::Access;
 use crate::client::Clients;
 use crate::error::Refusal;
-use crate::permissions::Access;
 use crate::tags;
 
 /// What every kind of this cloud says of itself.
@@ -88,10 +88,10 @@ pub(crate) mod prelude {
     pub(crate) use deployer_core::permissions::Feature;
 
     pub(crate) use super::{Arn, Facts};
+    pub(crate) use crate::access::places::*;
+    pub(crate) use crate::access::{Access, given, grant};
     pub(crate) use crate::client::Clients;
     pub(crate) use crate::error::Refusal;
-    pub(crate) use crate::permissions::places::*;
-    pub(crate) use crate::permissions::{Access, given, grant};
     pub(crate) use crate::tagging::{TagApi, sdk_tags};
     pub(crate) use crate::tags::{TagChanges, description};
 }

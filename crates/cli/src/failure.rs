@@ -22,6 +22,7 @@ use crate::mask::Mask;
 use crate::run::{Journals, Unwritten};
 use crate::session::{Place, Session};
 use crate::view::failure::{Side, Typed};
+use crate::view::plan::{is_migration, role};
 use crate::view::{self, foreign};
 
 /// The word that runs a failed migration again.
@@ -262,8 +263,7 @@ fn tell(session: &Session, service: &str, failures: &[Failure], whole: Option<&s
 /// of a migration, neither their log nor the service's events say why.
 fn is_of_roll_out(failed: &[Failed], tried: &Tried) -> bool {
     let own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
-    let is_step_before = |kind: &str| kind.ends_with(".migration") || kind.ends_with(".image");
-    let mut own = own.filter(|it| !is_step_before(&it.address.kind));
+    let mut own = own.filter(|it| !role(&it.address).is_step());
     own.any(|it| match it.error.kind() {
         ErrorKind::Failed
         | ErrorKind::RolledBack
@@ -307,7 +307,7 @@ fn amount(failures: &[Failure]) -> String {
 /// Whether it is the service's own migration that failed.
 fn own_migration(failed: &[Failed], tried: &Tried) -> bool {
     let mut own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
-    own.any(|it| it.address.kind.ends_with(".migration"))
+    own.any(|it| is_migration(&it.address))
 }
 
 /// What a service's migration printed when it failed last, by the ledger's reports.
@@ -315,10 +315,7 @@ async fn printed_before(place: &Place, key: &str) -> Vec<String> {
     const MOST: usize = 5;
     let is_of_one = |it: &Value| {
         let address = it["address"].as_str().unwrap_or_default();
-        address
-            .split('/')
-            .nth(2)
-            .is_some_and(|kind| kind.ends_with(".migration"))
+        address.parse::<Address>().is_ok_and(|it| is_migration(&it))
     };
     // Where the ledger does not answer, nothing is said of it.
     for number in place.ledger.reported(MOST).await.unwrap_or_default() {
@@ -476,7 +473,7 @@ fn next(
     let logs = Again::new(global, "logs")
         .with(key)
         .option("--since", "10m");
-    let of_migration = |it: &Failed| it.address.kind.ends_with(".migration");
+    let of_migration = |it: &Failed| is_migration(&it.address);
     let own = failed.iter().filter(|it| tried.nodes.contains(&it.address));
     let logs = match (is_of_roll_out(failed, tried), own.clone().any(of_migration)) {
         (true, _) => Some(logs),

@@ -286,7 +286,7 @@ impl<'a> History<'a> {
         }
         let mut found = self.called(word, Release::content);
         if found.is_empty() {
-            // Ids of before left out what is a target's own.
+            // Ids of earlier versions left out what is a target's own.
             found = self.called(word, |it| it.content_id.clone());
         }
         match found.as_slice() {
@@ -318,22 +318,13 @@ impl<'a> History<'a> {
         found
     }
 
-    /// The newest release of a content, as it was applied; never one that was rejected.
-    pub fn of_content(&self, content_id: &str) -> Option<&'a Release> {
-        let rejected = self.rejected();
-        let newest = self.releases.iter().rev().map(|it| self.origin(it));
-        let mut fitting =
-            newest.filter(|it| it.content_id == content_id && !rejected.contains(&it.number));
-        fitting.next()
-    }
-
     /// Whether two releases make the same serve: image, configuration, a target's own part of it,
     /// and the secrets that a rollback restores. Tags, labels and names of revisions are no
     /// content.
     pub fn same_content(&self, one: &Release, other: &Release) -> bool {
         let agree = |one: &Option<String>, other: &Option<String>| match (one, other) {
             (Some(one), Some(other)) => one == other,
-            // Releases of before say nothing of it.
+            // Releases of earlier versions say nothing of it.
             (None, _) | (_, None) => true,
         };
         let (mine, theirs) = (self.restored(one), self.restored(other));

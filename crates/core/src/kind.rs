@@ -25,7 +25,7 @@ pub use letting_go::Marks;
 pub use managed::Managed;
 pub use marks::{Marking, Ownership, TagChanges, Tags, describe as describe_tags, is_tag};
 pub use reading::{owned, read_or_sort, seen, still_there, until_seen, until_taken};
-pub use table::{Done, Listing, Tier};
+pub use table::{Done, Listing, Tier, all_differ, is_same};
 pub use telling::{Meaning, Role, Telling};
 
 use std::future::Future;
@@ -151,11 +151,28 @@ pub trait Kind: Send + Sync + Sized + 'static {
         token: &Token,
     ) -> impl Future<Output = Answer<Self, ()>> + Send;
 
-    /// How we know that it is not ours; by its tags, unless a kind carries none.
+    /// How we know that it is not ours: by its tags; where it bears no mark, by what the ledger
+    /// knows: it is ours while it is as a run of ours wrote it. A run notes what it makes before
+    /// it makes it, so that to be known proves nothing by itself. A kind that can tell more says
+    /// so itself.
     ///
     /// Errors: unavailable, where the cloud does not tell now.
     fn foreign(at: &At<Self::Site>, there: &There<Self::Is>) -> Result<Option<Stranger>> {
-        Ok(at.owner.foreign(&there.tags))
+        Ok(match Self::MARKS.why_none() {
+            None => at.owner.foreign(&there.tags),
+            Some(_) if at.owner.adopts() => None,
+            Some(_)
+                if at
+                    .past
+                    .is_still(&managed::described::<Self>(&there.is).into_fields()) =>
+            {
+                None
+            }
+            Some(why) if at.past.known => {
+                Some(format!("it is not as a run of ours wrote it, and {why}").into())
+            }
+            Some(why) => Some(format!("no run of ours made it, and {why}").into()),
+        })
     }
 
     /// What people should know before it is removed.
@@ -187,11 +204,12 @@ pub trait Released: Kind {
     ) -> impl Future<Output = Answer<Self, ()>> + Send;
 }
 
-/// A kind as the manifest wants it: its tags are compared and put back by [`Managed`].
+/// A kind as the manifest wants it: its tags are compared and put back by [`Managed`], as its
+/// [`Kind::MARKS`] say, and not at all where it bears no mark.
 ///
 /// Guarantees asked of implementations: `over` does no IO; `make` and `change` repeated after a
 /// lost reply change nothing more, and neither waits for readiness.
-pub trait Wish: Tagged {
+pub trait Wish: Kind {
     /// What other nodes take from it.
     type Output: Clone + Send + Sync + 'static;
     /// What a change that stays means for whatever served before.
@@ -208,14 +226,18 @@ pub trait Wish: Tagged {
     /// What other nodes take from it, once it is there.
     fn output(at: &At<Self::Site>, there: &There<Self::Is>) -> Self::Output;
 
-    /// Makes it, as `is` says and with our tags.
+    /// Makes it, as `is` says and with our tags, where it bears any. `token` is the same for every
+    /// try of one run: where its API takes one, it goes with the call, so that a name that the
+    /// cloud makes is made once.
     fn make(
         &self,
         at: &At<Self::Site>,
         is: &Self::Is,
+        token: &Token,
     ) -> impl Future<Output = Answer<Self, ()>> + Send;
 
-    /// Changes what is there to what `is` says. Of its tags nothing.
+    /// Changes what is there to what `is` says. Of its tags nothing, unless they are written with
+    /// all else ([`Marks::own`]): then this is asked for changes of tags as well.
     fn change(
         &self,
         at: &At<Self::Site>,

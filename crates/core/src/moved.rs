@@ -5,25 +5,36 @@ use serde_json::Value;
 
 use crate::address::Address;
 
-/// The kinds of one or more clouds by today's names, each with its former ones.
+/// A kind by today's name, with its former ones.
+pub type Former = (&'static str, &'static [&'static str]);
+
+/// The kinds of a cloud by today's names, each with its former ones.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Moved(&'static [(&'static str, &'static [&'static str])]);
+pub struct Moved(&'static [&'static [Former]]);
 
 impl Moved {
-    /// Of a cloud's table.
-    pub const fn of(kinds: &'static [(&'static str, &'static [&'static str])]) -> Self {
-        Self(kinds)
+    /// Of all tables of a cloud.
+    pub const fn of(tables: &'static [&'static [Former]]) -> Self {
+        Self(tables)
+    }
+
+    fn all(self) -> impl Iterator<Item = &'static Former> {
+        self.0.iter().copied().flatten()
+    }
+
+    /// Every kind by today's name.
+    pub fn today(self) -> impl Iterator<Item = &'static str> {
+        self.all().map(|(today, _)| *today)
     }
 
     /// Whether no kind ever had another name.
     pub fn is_empty(self) -> bool {
-        self.0.iter().all(|(_, was)| was.is_empty())
+        self.all().all(|(_, was)| was.is_empty())
     }
 
     /// A kind's name of today.
     pub fn kind(self, name: &str) -> &str {
-        let mut kinds = self.0.iter();
-        let found = kinds.find(|(_, was)| was.contains(&name));
+        let found = self.all().find(|(_, was)| was.contains(&name));
         found.map_or(name, |(today, _)| today)
     }
 
@@ -37,8 +48,7 @@ impl Moved {
 
     /// The addresses that this one had.
     pub fn formerly(self, address: &Address) -> impl Iterator<Item = Address> {
-        let kinds = self.0.iter();
-        let of_it = kinds.filter(|(today, _)| *today == address.kind);
+        let of_it = self.all().filter(|(today, _)| *today == address.kind);
         let was = of_it.flat_map(|(_, was)| was.iter());
         was.map(|kind| address.step(kind))
     }
@@ -84,8 +94,8 @@ impl Moved {
 
     /// A name that two kinds claim, or a kind and its past. `None` where each is one kind's.
     pub fn clash(self) -> Option<&'static str> {
-        let was = || self.0.iter().flat_map(|(_, was)| was.iter().copied());
-        let today = |name: &str| self.0.iter().any(|(today, _)| *today == name);
+        let was = || self.all().flat_map(|(_, was)| was.iter().copied());
+        let today = |name: &str| self.today().any(|today| today == name);
         was().find(|name| today(name) || was().filter(|it| it == name).count() > 1)
     }
 }
@@ -97,8 +107,8 @@ mod tests {
     use super::*;
 
     const MOVED: Moved = Moved::of(&[
-        ("fake.tuning", &["fake.knobs", "fake.dials"]),
-        ("fake.service", &[]),
+        &[("fake.tuning", &["fake.knobs", "fake.dials"])],
+        &[("fake.service", &[])],
     ]);
 
     #[test]
@@ -127,9 +137,12 @@ mod tests {
     #[test]
     fn a_name_belongs_to_one_kind() {
         assert_eq!(MOVED.clash(), None);
-        assert_eq!(Moved::of(&[("a", &["b"]), ("b", &[])]).clash(), Some("b"));
         assert_eq!(
-            Moved::of(&[("a", &["c"]), ("b", &["c"])]).clash(),
+            Moved::of(&[&[("a", &["b"])], &[("b", &[])]]).clash(),
+            Some("b")
+        );
+        assert_eq!(
+            Moved::of(&[&[("a", &["c"]), ("b", &["c"])]]).clash(),
             Some("c")
         );
     }

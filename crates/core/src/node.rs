@@ -239,8 +239,7 @@ pub trait Resource: Send + Sync + 'static {
     /// Whether what is there was there before us: it bears no mark of ours yet. The default looks
     /// for the mark among the tags.
     fn was_there(&self, actual: &Self::Actual) -> bool {
-        let marked = |fields: &Fields| ours::mark(fields).is_some();
-        marked(&self.desired(Some(actual))) && !marked(&self.observed(actual))
+        ours::is_to_be_marked(&self.desired(Some(actual)), &self.observed(actual))
     }
 
     /// Whether it can carry no mark: then it is ours only while it says what the inventory says

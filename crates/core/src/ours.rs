@@ -108,6 +108,16 @@ impl Past {
         self.wrote.contains(fields)
     }
 
+    /// Whether everything that we once wrote, where it carries no mark, is so still: the cloud may
+    /// tell more.
+    pub fn is_still(&self, there: &Fields) -> bool {
+        let mut wrote = self.wrote.iter();
+        wrote.any(|it| {
+            it.iter()
+                .all(|(name, value)| there.get(name) == Some(value))
+        })
+    }
+
     /// The tags that an earlier run set and that are not wanted now: only these are ever removed.
     pub fn unwanted<V>(&self, wanted: &BTreeMap<String, V>) -> BTreeSet<String> {
         let keys = self.tags.iter();
@@ -181,6 +191,11 @@ pub fn tag_keys(fields: &Fields) -> BTreeSet<String> {
 pub fn mark(fields: &Fields) -> Option<String> {
     let mark = fields.get(&format!("{TAG}{OWNER_TAG}"))?;
     Some(mark.to_string())
+}
+
+/// Whether something is to bear a mark and bears none yet.
+pub fn is_to_be_marked(wanted: &Fields, there: &Fields) -> bool {
+    mark(wanted).is_some() && mark(there).is_none()
 }
 
 /// What is there, without the tags that neither the manifest sets nor an earlier run of ours set:

@@ -6,6 +6,7 @@ use deployer_core::catalogue::{
     Asks, CacheSecret, Caches, Catalogue, Databases, HealthCheck, Idle, Kinds, Members, Namespace,
     Runtime, SecretNames, Standby,
 };
+use deployer_core::moved::Moved;
 
 use crate::{kinds, names, permissions, sizes};
 
@@ -51,7 +52,7 @@ pub static CATALOGUE: Catalogue = Catalogue {
         noun,
         told: &[kinds::TOLD],
         left,
-        moved: kinds::MOVED,
+        moved: Moved::of(&[kinds::FORMER]),
     },
 };
 
@@ -103,6 +104,14 @@ mod tests {
 
     fn offered(runtime: &Runtime, cpu: u32, memory: u32) -> bool {
         runtime.offers(MilliCpu(cpu), MebiBytes(memory)).is_ok()
+    }
+
+    #[test]
+    fn the_table_tells_its_former_names_and_each_belongs_to_one_kind() {
+        let moved = CATALOGUE.kinds.moved;
+        assert!(moved.today().eq(kinds::ALL.iter().map(|it| it.kind)));
+        assert_eq!(moved.clash(), None);
+        assert!(kinds::NAMES.iter().all(|it| moved.kind(it) == *it));
     }
 
     #[test]

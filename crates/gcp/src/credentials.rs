@@ -281,7 +281,7 @@ impl CredentialsProvider for Tokens {
             .0
             .token(&[SCOPE])
             .await
-            .map_err(|error| CredentialsError::from_source(false, untold(error)))?;
+            .map_err(|error| CredentialsError::from_source(false, no_token(error)))?;
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
             .map_err(|error| CredentialsError::from_source(false, error))?;
         value.set_sensitive(true);
@@ -298,7 +298,7 @@ impl CredentialsProvider for Tokens {
 
 /// Why there is no token: nobody answered, or somebody refused. `gcp_auth` does not say with which
 /// status.
-fn untold(error: gcp_auth::Error) -> Error {
+fn no_token(error: gcp_auth::Error) -> Error {
     if let Some(obstacle) = Obstacle::in_error(&error) {
         return obstacle.error("Google's token service");
     }

@@ -5,6 +5,7 @@
 //! registry's protocol. One endpoint override serves every API, so that a stand-in or a recorder
 //! can take their place.
 
+mod access;
 mod apis;
 mod cache;
 mod caller;

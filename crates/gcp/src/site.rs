@@ -8,9 +8,9 @@ use deployer_core::ours::Owner;
 use deployer_core::spec::EnvironmentSpec;
 use futures::future::BoxFuture;
 
+use crate::access::Access;
 use crate::error::Refusal;
 use crate::labels::{self, Labelled};
-use crate::permissions::Access;
 use crate::project::Project;
 
 /// What every kind of this cloud says of itself.
@@ -76,8 +76,8 @@ pub(crate) mod prelude {
     pub(crate) use deployer_core::permissions::Feature;
 
     pub(crate) use super::{Facts, Unnamed};
+    pub(crate) use crate::access::{Access, On};
     pub(crate) use crate::error::{ALREADY_EXISTS, NOT_FOUND, Refusal};
     pub(crate) use crate::labels::{Labelled, read, tags};
-    pub(crate) use crate::permissions::{Access, On};
     pub(crate) use crate::project::Project;
 }

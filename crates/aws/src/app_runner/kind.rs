@@ -7,7 +7,7 @@ use super::calls::{self, OTHERS, WRONG_STATE};
 use super::described::fields_of;
 use super::service::Service;
 use super::vpc_connector::first_part;
-use crate::permissions::service_linked_role;
+use crate::access::service_linked_role;
 use crate::site::prelude::*;
 
 impl Kind for Service {

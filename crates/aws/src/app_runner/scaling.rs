@@ -168,7 +168,7 @@ impl Wish for Scaling {
 
     /// Another call would make another revision, so that it is not the SDK that tries it again:
     /// what an unanswered one made is looked for first.
-    async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<Clients>, is: &Self, _: &Token) -> Result<(), Refusal> {
         let (what, tries) = (at.what(), AtomicU32::new(0));
         let made = poll(at.clock(), Pace::until(MAKING), &what, || async {
             match first(at, at.name()).await {

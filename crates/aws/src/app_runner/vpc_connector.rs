@@ -57,7 +57,7 @@ impl Kind for VpcConnector {
                     ],
                     CONNECTORS,
                 ),
-                crate::permissions::service_linked_role!(
+                crate::access::service_linked_role!(
                     "networking.apprunner.amazonaws.com",
                     "AWSServiceRoleForAppRunnerNetworking"
                 ),
@@ -128,7 +128,7 @@ impl Wish for VpcConnector {
     }
 
     /// A connector of the name is this very one: the answer to an earlier call was lost.
-    async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<Clients>, is: &Self, _: &Token) -> Result<(), Refusal> {
         if active(at, at.name()).await?.is_some() {
             return Ok(());
         }

@@ -14,8 +14,8 @@ use crate::error::{Told, code, unseen};
 use crate::tagging::TagApi;
 use crate::tags::{self, Tags};
 
-/// The code for what is being made or changed: it takes no change, and its tags are neither told
-/// nor set.
+/// The code of calls on a group that is being made or changed: ElastiCache then refuses changes,
+/// and neither lists nor sets tags.
 pub(super) const BUSY: &str = "InvalidReplicationGroupState";
 
 /// A new group takes 5 to 15 minutes; a larger class or a newer engine, longer.

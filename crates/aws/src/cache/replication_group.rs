@@ -28,11 +28,11 @@ use super::calls::{
     USABLE, called, delete_group, describe as described, read_group, release_group,
 };
 use super::shape::{GroupActual, TOKEN_TAG, effect, still_applies, together};
+use crate::access::service_linked_role;
 use crate::database::password::just_written;
 use crate::database::{encoded, nothing_to_adopt};
 use crate::error::{code, failure, incomplete, without};
 use crate::ground::SecurityGroups;
-use crate::permissions::service_linked_role;
 use crate::prepared::until_prepared;
 use crate::secret_store::value_of;
 use crate::site::prelude::*;

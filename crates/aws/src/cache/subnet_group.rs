@@ -103,7 +103,7 @@ impl Wish for SubnetGroup {
         at.name().to_owned()
     }
 
-    async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<Clients>, is: &Self, _: &Token) -> Result<(), Refusal> {
         let call = at.elasticache.create_cache_subnet_group();
         call.cache_subnet_group_name(at.name())
             .cache_subnet_group_description(description(&at.owner))

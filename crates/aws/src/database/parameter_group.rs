@@ -135,7 +135,7 @@ impl Wish for ParameterGroup {
         at.name().to_owned()
     }
 
-    async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<Clients>, is: &Self, _: &Token) -> Result<(), Refusal> {
         let call = at.rds.create_db_parameter_group();
         call.db_parameter_group_name(at.name())
             .db_parameter_group_family(&is.family)

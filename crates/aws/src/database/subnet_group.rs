@@ -101,7 +101,7 @@ impl Wish for SubnetGroup {
         at.name().to_owned()
     }
 
-    async fn make(&self, at: &At<Clients>, is: &Self) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<Clients>, is: &Self, _: &Token) -> Result<(), Refusal> {
         let call = at.rds.create_db_subnet_group();
         call.db_subnet_group_name(at.name())
             .db_subnet_group_description(description(&at.owner))

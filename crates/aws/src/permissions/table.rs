@@ -4,12 +4,13 @@ use std::sync::LazyLock;
 
 use deployer_core::permissions::Feature;
 
-use super::places::{
+use super::Need;
+use crate::access::places::{
     ANYTHING, APP_RUNNER_LOGS, APP_RUNNER_SERVICES, BUCKET, CLUSTER_OF_TASKS, DEFINITIONS,
     IN_CLUSTER, LEDGER, LOG_GROUPS, MARKED, REPOSITORIES, SERVICES, SESSIONS, SHARED_SECRETS,
     TASKS, TASKS_OF_CLUSTER,
 };
-use super::{Access, Grant, Need, PASS_ROLES, given, grant};
+use crate::access::{Access, Grant, PASS_ROLES, given, grant};
 use crate::registry::IMAGE;
 use crate::runtime::migration::MIGRATION;
 use crate::secret_store::MEMBER;

@@ -87,7 +87,7 @@ impl Wish for Repository {
         RepositoryReady
     }
 
-    async fn make(&self, at: &At<Clients>, (): &()) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<Clients>, (): &(), _: &Token) -> Result<(), Refusal> {
         let call = at.ecr.create_repository().repository_name(at.name());
         call.image_tag_mutability(ImageTagMutability::Mutable)
             .set_tags(Some(sdk_tags(&at.owner.tags)?))

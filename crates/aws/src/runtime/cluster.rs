@@ -122,7 +122,7 @@ impl Wish for Cluster {
     }
 
     /// A call for one that is there answers with it, and changes nothing.
-    async fn make(&self, at: &At<Clients>, (): &()) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<Clients>, (): &(), _: &Token) -> Result<(), Refusal> {
         let call = at.ecs.create_cluster().cluster_name(at.name());
         let tags = sdk_tags(&at.owner.tags)?;
         call.set_tags(Some(tags)).send().await?;

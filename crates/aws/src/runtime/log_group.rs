@@ -153,7 +153,7 @@ impl Wish for LogGroup {
         LogGroupReady
     }
 
-    async fn make(&self, at: &At<Clients>, is: &Keeps) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<Clients>, is: &Keeps, _: &Token) -> Result<(), Refusal> {
         let call = at.logs.create_log_group().log_group_name(at.name());
         let tags = at.owner.tags.clone().into_iter().collect();
         call.set_tags(Some(tags)).send().await?;

@@ -27,9 +27,9 @@ use super::scaling_calls::{
     CPU, LAG, REQUESTS, ScalingActual, end_scaling, followed, label_of, note_of_end, passes,
     read_ending, read_target, remove_policy, resource_id_in, retag, says,
 };
+use crate::access::{given, service_linked_role};
 use crate::error::{Told, incomplete};
 use crate::ground::{ClusterName, TargetGroup};
-use crate::permissions::{given, service_linked_role};
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
 

@@ -27,10 +27,10 @@ pub(crate) use super::definition_read::{family_of, short};
 pub(crate) use super::family::describe_revision;
 use super::family::{DefinitionActual, deregister, our_revisions, read_definition, retag};
 use super::{Names, definition_read, lookup, service_calls, service_fields};
+use crate::access::PASS_ROLES;
 use crate::client::ATTEMPTS;
 use crate::error::{Told, incomplete};
 pub(crate) use crate::lookup::services::WithTags;
-use crate::permissions::PASS_ROLES;
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership, Tags};
 

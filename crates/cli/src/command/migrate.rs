@@ -21,6 +21,7 @@ use crate::scene;
 use crate::session::Session;
 use crate::stopped;
 use crate::system::Stop;
+use crate::view::plan::is_migration;
 use crate::work::{self, Wish};
 
 /// Plans what the migration needs (image, secrets, job) and runs only that.
@@ -110,7 +111,7 @@ fn restrict(prepared: &mut Prepared) -> Result<()> {
     let changes = &prepared.plan.changes;
     let mut wanted: BTreeSet<Address> = changes
         .iter()
-        .filter(|change| change.sort == Sort::Step && change.address.kind.ends_with(".migration"))
+        .filter(|change| change.sort == Sort::Step && is_migration(&change.address))
         .map(|change| change.address.clone())
         .collect();
     if wanted.is_empty() && prepared.blocked.is_empty() {

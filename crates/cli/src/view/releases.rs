@@ -1,5 +1,5 @@
-//! Releases as one table, of one service or of many: both clouds side by side, what changed, attempts that
-//! failed among them; pure.
+//! Releases as one table, of one service or of many: both clouds side by side, what changed,
+//! attempts that failed among them; pure.
 
 use std::collections::BTreeMap;
 

@@ -50,8 +50,8 @@ impl Rerun {
 pub struct MigrationKey {
     /// 32 hexadecimal digits.
     pub key: String,
-    /// As ledgers of before have it: of the secret's name and version, whichever database that
-    /// named.
+    /// The key as ledgers of earlier versions have it: made of the secret's name and version,
+    /// whichever database that named.
     older: Option<String>,
     born: Option<Timestamp>,
 }
@@ -136,8 +136,8 @@ impl MigrationKey {
         })
     }
 
-    /// Whether what a ledger of before says of this name was said of this database: it was there
-    /// already.
+    /// Whether what a ledger of an earlier version says of this key is about this database: then
+    /// the database was there already.
     fn is_ours(&self, standing: &MigrationStanding) -> bool {
         let ended = match standing {
             MigrationStanding::Succeeded { at }

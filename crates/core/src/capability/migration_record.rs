@@ -50,7 +50,7 @@ pub enum MigrationStanding {
     Started {
         /// A task's ARN or an execution's name.
         execution: Option<String>,
-        /// When. `None` in ledgers of before.
+        /// When. `None` in ledgers of earlier versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Timestamp>,
         /// What the cloud told of its executions until then, in a form of the cloud's own.

@@ -114,3 +114,15 @@
 //! # use deployer_core::{graph::Graph, node::Step};
 //! fn step<S: Step>(graph: &mut Graph, one: S) { graph.step(|_| one); }
 //! ```
+//!
+//! Two of one name in a table, which asserts this of its names:
+//!
+//! ```
+//! # use deployer_core::kind::all_differ;
+//! const _: () = assert!(all_differ(&[&["pool.instance", "pool.subnet_group"]]));
+//! ```
+//!
+//! ```compile_fail,E0080
+//! # use deployer_core::kind::all_differ;
+//! const _: () = assert!(all_differ(&[&["pool.instance", "pool.instance"]]));
+//! ```

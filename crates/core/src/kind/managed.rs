@@ -2,19 +2,20 @@
 //! says.
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::{
-    Answer, At, Changed, Data, Description, Kind, Passing, Refused, Seen, Site, Tags, There, Wish,
-    describe_tags, is_tag, reading, until_seen,
+    Answer, At, Changed, Data, Description, Kind, Marks, Passing, Refused, Seen, Site, Tags, There,
+    Wish, describe_tags, is_tag, reading, until_seen,
 };
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::fields::{FieldChange, Fields};
 use crate::graph::Output;
 use crate::node::{Effect, Kept, Reading, Resource, Token, Watch};
+use crate::ours;
 use crate::wait::{Look, Pace, poll};
 
 /// A thing of a kind that the manifest wants.
@@ -24,6 +25,20 @@ pub struct Managed<K: Wish> {
     output: Output<K::Output>,
     /// What the last apply left, where that is known.
     left: Mutex<Option<Fields>>,
+    /// Whether this run wrote it: of what bears no mark nothing else tells it yet.
+    written: Mutex<Written>,
+}
+
+/// Whether a run made or changed a thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Written {
+    /// No call went out.
+    #[default]
+    No,
+    /// A call went out. Whether it landed is not known.
+    Perhaps,
+    /// It landed.
+    Yes,
 }
 
 /// What is there, and whether it is used as it stands, being somebody else's.
@@ -43,6 +58,7 @@ impl<K: Wish> Managed<K> {
             wish,
             output,
             left: Mutex::default(),
+            written: Mutex::default(),
         };
         let named = K::GENERATIONS.map_or(&[][..], |it| it.fields);
         let to_be = described::<K>(&managed.is_to_be(None));
@@ -62,9 +78,30 @@ impl<K: Wish> Managed<K> {
         self.wish.over(&self.at, Seen { there, left })
     }
 
+    /// With the tags that it is to carry, where it bears a mark.
     fn whole(&self, mut fields: Fields) -> Fields {
-        describe_tags(&mut fields, &self.at.owner.tags);
+        if K::MARKS.is_borne() {
+            describe_tags(&mut fields, &self.at.owner.tags);
+        }
         fields
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this run wrote it, although it bears no mark that says so. After a lost reply it is
+    /// taken for what was asked for where it is just that.
+    fn is_just_written(&self, there: &There<K::Is>) -> bool {
+        let written = *self.written();
+        match (K::MARKS.is_borne(), written) {
+            (true, _) | (false, Written::No) => false,
+            (false, Written::Yes) => true,
+            (false, Written::Perhaps) => {
+                let wanted = described::<K>(&self.is_to_be(Some(there))).into_fields();
+                described::<K>(&there.is).into_fields() == wanted
+            }
+        }
     }
 
     /// What is there after a write: read again, where the cloud tells more of it than was written.
@@ -85,23 +122,31 @@ impl<K: Wish> Managed<K> {
 
     async fn change(&self, found: &Found<K::Is>, changes: &[FieldChange]) -> Result<()> {
         let (at, there) = (&self.at, &found.there);
-        if !changes.iter().all(is_tag) {
+        let with_tags = matches!(K::MARKS, Marks::Own(_));
+        if with_tags || !changes.iter().all(is_tag) {
             let is = self.is_to_be(Some(there));
             let changed = Changed::new(changes);
             let call = || self.wish.change(at, there, &is, changed);
+            *self.written() = Written::Perhaps;
             sent::<K, _, _>(at, "change", K::BUSY, call).await?.done()?;
+            *self.written() = Written::Yes;
         }
         let tags = at.owner.changes(&there.tags);
-        if !tags.is_empty() {
-            let call = || K::mark(at, there, tags.clone());
+        if let Marks::Tags(write) = K::MARKS
+            && !tags.is_empty()
+        {
+            let call = || write(at, there, tags.clone());
             sent::<K, _, _>(at, "tag", K::BUSY, call).await?.done()?;
         }
         Ok(())
     }
 }
 
-/// Adds the tags that are no notes of ours.
+/// Adds the tags that are no notes of ours, where the kind bears a mark.
 pub(super) fn shown<K: Kind>(fields: &mut Fields, tags: &Tags) {
+    if !K::MARKS.is_borne() {
+        return;
+    }
     let mut tags = tags.clone();
     let marking = <K::Site as Site>::MARKING;
     tags.retain(|key, _| !key.starts_with(marking.notes) && !(marking.is_the_clouds)(key));
@@ -200,6 +245,9 @@ impl<K: Wish> Resource for Managed<K> {
         Ok(match reading::read::<K>(&self.at).await? {
             Reading::Present(there) => match K::foreign(&self.at, &there)? {
                 None => Reading::Present(Found { there, lent: false }),
+                Some(stranger) if stranger.owner().is_none() && self.is_just_written(&there) => {
+                    Reading::Present(Found { there, lent: false })
+                }
                 Some(_) if self.wish.lends(&there) => Reading::Present(Found { there, lent: true }),
                 Some(stranger) => Reading::Foreign(stranger),
             },
@@ -240,22 +288,43 @@ impl<K: Wish> Resource for Managed<K> {
         self.wish.loses_in_place(changes)
     }
 
+    /// One that bears no mark is known for ours where it is not somebody else's.
+    fn bears_mark(&self, found: &Self::Actual) -> bool {
+        K::MARKS.is_borne() || !found.lent
+    }
+
+    fn is_unmarked(&self) -> bool {
+        !K::MARKS.is_borne()
+    }
+
+    fn was_there(&self, found: &Self::Actual) -> bool {
+        match K::MARKS.is_borne() {
+            true => ours::is_to_be_marked(&self.desired(Some(found)), &self.observed(found)),
+            false => !self.at.past.known && !self.is_just_written(&found.there),
+        }
+    }
+
     fn publish(&self, found: &Self::Actual) {
         self.output.publish(K::output(&self.at, &found.there));
     }
 
-    async fn create(&self, _token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
+    async fn create(&self, token: &Token, _watch: &dyn Watch) -> Result<Self::Actual> {
         let is = self.is_to_be(None);
-        let call = || self.wish.make(&self.at, &is);
+        let call = || self.wish.make(&self.at, &is, token);
+        *self.written() = Written::Perhaps;
         match sent::<K, _, _>(&self.at, "create", K::BUSY, call).await? {
             Sent::Done => {
-                let tags = self.at.owner.tags.clone();
+                *self.written() = Written::Yes;
+                let tags = match K::MARKS.is_borne() {
+                    true => self.at.owner.tags.clone(),
+                    false => Tags::new(),
+                };
                 let id = String::new();
                 self.after(|| There { id, is, tags }).await
             }
             Sent::Absent(error) => Err(error),
             // A lost reply: what is there is ours, or this read says otherwise. It may be half
-            // made.
+            // made, where a mark says that it is ours.
             Sent::Taken => {
                 let found = self.again().await?;
                 let changes = self
@@ -284,7 +353,10 @@ impl<K: Wish> Resource for Managed<K> {
         let written = || There {
             id: there.id.clone(),
             is: self.is_to_be(Some(there)),
-            tags: self.at.owner.changes(&there.tags).applied_to(&there.tags),
+            tags: match K::MARKS.is_borne() {
+                true => self.at.owner.changes(&there.tags).applied_to(&there.tags),
+                false => there.tags.clone(),
+            },
         };
         self.after(written).await
     }

@@ -62,7 +62,57 @@ impl<F> Listing<F> {
     }
 }
 
-/// Makes a cloud's table: `ALL`, `TOLD`, `tier` and `leftover`, and lists what may be declared.
+/// Whether each of these texts says something, and no two say the same: for names of kinds, which
+/// a compiler checks.
+pub const fn all_differ(tables: &[&[&str]]) -> bool {
+    let mut table = 0;
+    while table < tables.len() {
+        let mut at = 0;
+        while at < tables[table].len() {
+            let text = tables[table][at];
+            if text.is_empty() || count(text, tables) != 1 {
+                return false;
+            }
+            at += 1;
+        }
+        table += 1;
+    }
+    true
+}
+
+const fn count(text: &str, tables: &[&[&str]]) -> usize {
+    let (mut found, mut table) = (0, 0);
+    while table < tables.len() {
+        let mut at = 0;
+        while at < tables[table].len() {
+            if is_same(text, tables[table][at]) {
+                found += 1;
+            }
+            at += 1;
+        }
+        table += 1;
+    }
+    found
+}
+
+/// Whether two texts are the same, where a compiler asks.
+pub const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < one.len() {
+        if one[at] != other[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Makes a cloud's table: `ALL`, `TOLD`, `tier` and `leftover`, and lists what may be declared. Two
+/// of one name, or one without a name, do not compile.
 ///
 /// A thing of `kinds` is read and removed by itself; where a node of another type stands for it in
 /// the graph, `as` names that one. What has an address of `gone` goes with something else, or is a
@@ -86,12 +136,23 @@ macro_rules! kinds {
         ];
 
         /// The kinds with the names that they had.
-        pub(crate) const MOVED: $crate::moved::Moved = $crate::moved::Moved::of(&[
+        pub(crate) const FORMER: &[$crate::moved::Former] = &[
             $((
                 <$kind as $crate::kind::Kind>::KIND,
                 <$kind as $crate::kind::Kind>::WAS,
             )),+
-        ]);
+        ];
+
+        /// The names in addresses of everything in this table.
+        pub(crate) const NAMES: &[&str] = &[
+            $(<$kind as $crate::kind::Kind>::KIND,)+
+            $($gone,)*
+        ];
+
+        const _: () = assert!(
+            $crate::kind::all_differ(&[NAMES]),
+            "two of this table have one name, or one has none"
+        );
 
         /// What goes with something else, and steps.
         #[allow(dead_code, reason = "a table may have none")]
@@ -174,5 +235,18 @@ impl Step for Done {
 
     async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
         Ok(Undone::PutBack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all_differ;
+
+    #[test]
+    fn names_differ_when_none_is_empty_and_none_stands_twice_in_any_table() {
+        assert!(all_differ(&[&["a", "b"], &["ab"], &[]]));
+        assert!(!all_differ(&[&["a", "b", "a"]]));
+        assert!(!all_differ(&[&["a"], &["b", "a"]]));
+        assert!(!all_differ(&[&["a", ""]]));
     }
 }

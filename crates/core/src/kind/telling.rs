@@ -1,4 +1,4 @@
-//! What who reads a plan is told of a kind: what both clouds say in the same way.
+//! What a plan says of a kind, in the same way for both clouds.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{Data, Kind};
 
-/// What the things of a kind are to who reads a plan: with what they are told.
+/// What part a thing of a kind plays for the reader of a plan: a plan shows it with the others of
+/// that part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -14,8 +15,12 @@ pub enum Role {
     Service,
     /// What a service's next version is made of, and told with its roll-out.
     Revision,
-    /// What stands beside one service: its log, its scaling, its names, its images.
+    /// What stands beside one service: its log, its scaling, its names.
     BesideService,
+    /// The copy of a service's image.
+    Image,
+    /// What migrates a service's database.
+    Migration,
     /// A database as its cloud runs it.
     Database,
     /// What stands beside a database, or in it.
@@ -33,13 +38,18 @@ pub enum Role {
 }
 
 impl Role {
+    /// Whether it is done in a service's way to its next version, and leaves nothing of its own.
+    pub fn is_step(self) -> bool {
+        matches!(self, Self::Image | Self::Migration)
+    }
+
     /// Whether it is a database or a cache itself.
     pub fn is_store(self) -> bool {
         matches!(self, Self::Database | Self::Cache)
     }
 }
 
-/// What changes of a kind's fields mean to who reads a plan.
+/// What changes of a kind's fields mean to the reader of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Meaning {
     /// Whether a change of this field of a service makes another version serve.
@@ -62,7 +72,7 @@ impl Meaning {
     };
 }
 
-/// What who reads a plan is told of a kind, or of a step.
+/// What a plan says of a kind, or of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Telling {
     /// Its name in addresses.

@@ -25,7 +25,7 @@ pub(super) struct Records {
 #[derive(Clone, Serialize, Deserialize)]
 struct Record {
     what: String,
-    /// Where it ran last, also once it has ended. Records of before do not say it.
+    /// Where it ran last, also once it has ended. Records of earlier versions do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ran: Option<RanAs>,
     #[serde(flatten)]
@@ -53,7 +53,7 @@ pub struct Ran {
 }
 
 impl MigrationStanding {
-    /// Where it runs, as records of before say it.
+    /// Where it runs, as records of earlier versions say it.
     fn runs_as(self) -> Option<RanAs> {
         let Self::Started { execution, at, .. } = self else {
             return None;

@@ -21,7 +21,7 @@ pub struct Release {
     pub service: String,
     /// Digest and configuration as every target has them; [`Release::content`] is the id of all.
     pub content_id: String,
-    /// What of the content is the target's own, as a hash. `None` in releases of before.
+    /// What of the content is the target's own, as a hash. `None` in releases of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<String>,
     /// The image in the target's registry.
@@ -94,8 +94,8 @@ impl Release {
         self.run.strip_prefix("run ")?.parse().ok()
     }
 
-    /// The release whose content a person rejected with this one. Ledgers of before do not say it:
-    /// there it is the one before.
+    /// The release whose content a person rejected with this one. Ledgers of earlier versions
+    /// do not say it: there it is the one before.
     pub fn rejected(&self) -> Option<u64> {
         let one_before = self.rollback_to.and(self.number.checked_sub(1));
         self.rejects.or(one_before.filter(|_| !self.put_back))

@@ -13,6 +13,7 @@ mod data;
 mod drifting;
 mod failing;
 mod gating;
+mod markless;
 mod migrating;
 mod moving;
 mod nodes;

@@ -8,8 +8,7 @@ use deployer_core::ledger::{Inventory, Ledger};
 use deployer_core::moved::Moved;
 use deployer_core::node::Action;
 
-use crate::fake::bench::Bench;
-use crate::fake::tuning::MOVED;
+use crate::fake::bench::{Bench, MOVED};
 use crate::fake::wanted::Wanted;
 use crate::replacing::{threads, tune, tuned};
 

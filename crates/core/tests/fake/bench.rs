@@ -16,6 +16,7 @@ use deployer_core::fields::Fields;
 use deployer_core::graph::Graph;
 use deployer_core::journal::{self, Event};
 use deployer_core::ledger::{Ledger, RunHeader, RunJournal};
+use deployer_core::moved::Moved;
 use deployer_core::node::Waiting;
 use deployer_core::ours::{Noted, Ours, Owner, Past};
 use deployer_core::plan::{self, Orphan, Prepared, Subject};
@@ -29,6 +30,9 @@ use super::FakeCloud;
 use super::clock::VirtualClock;
 use super::wanted::Wanted;
 use super::world::{Api, World};
+
+/// The names that the fake's kinds had.
+pub const MOVED: Moved = Moved::of(&[super::tuning::FORMER]);
 
 /// Where a run is killed.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +108,7 @@ impl Bench {
                 target.clone(),
                 clock.clone(),
             )
-            .moved(super::tuning::MOVED);
+            .moved(MOVED);
             let deadline = Duration::from_secs(600);
             let cloud = FakeCloud {
                 target,
@@ -158,12 +162,7 @@ impl Bench {
 
     pub async fn plan(&self, wanted: &Wanted) -> Prepared {
         let env = wanted.environment();
-        let mut ours = Ours::default();
-        for place in &self.places {
-            let inventory = place.ledger.inventory().await.unwrap();
-            ours.learn(&inventory, &self.left.lock().unwrap().clone());
-        }
-        let mut graph = Graph::knowing(ours);
+        let mut graph = self.graph().await;
         let mut orphans = Vec::new();
         for place in &self.places {
             let given = wanted.given(&place.ledger);
@@ -171,6 +170,16 @@ impl Bench {
             orphans.extend(place.undesired(&graph).await);
         }
         plan::prepare(self.subject(), graph, orphans).await
+    }
+
+    /// A graph that knows what the ledgers know, and wants nothing yet.
+    pub async fn graph(&self) -> Graph {
+        let mut ours = Ours::default();
+        for place in &self.places {
+            let inventory = place.ledger.inventory().await.unwrap();
+            ours.learn(&inventory, &self.left.lock().unwrap().clone());
+        }
+        Graph::knowing(ours)
     }
 
     /// A plan of a graph that no specification makes.

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod clock;
 pub mod data;
 mod leftover;
+pub mod route;
 mod runtime;
 mod storage;
 pub mod tuning;
@@ -38,6 +39,7 @@ use deployer_core::spec::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+use route::Route;
 use tuning::{FakeSite, Tuning};
 use wanted::Wanted;
 use world::Api;
@@ -486,18 +488,33 @@ impl FakeCloud {
         self.declare(graph, "idp", tuning::Unnamed);
     }
 
+    /// Declares a route, taken over with `adopt` where it is somebody's.
+    pub fn route(&self, graph: &mut Graph, wish: Route, adopt: bool) {
+        self.declared(graph, "west", wish, adopt);
+    }
+
     fn declare<K: Wish<Site = FakeSite> + Listed>(
         &self,
         graph: &mut Graph,
         name: &str,
         wish: K,
     ) -> Output<K::Output> {
+        self.declared(graph, name, wish, false)
+    }
+
+    fn declared<K: Wish<Site = FakeSite> + Listed>(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        wish: K,
+        adopt: bool,
+    ) -> Output<K::Output> {
         let env = Wanted::first().environment();
         let declared = Declared {
             site: &self.site(),
             name,
             env: &env,
-            adopt: false,
+            adopt,
         };
         graph.declare(declared, |_| wish)
     }

@@ -17,6 +17,7 @@ use deployer_core::node::{Kept, Reading, Token};
 use deployer_core::ours::Owner;
 use deployer_core::spec::EnvironmentSpec;
 
+use super::route::Route;
 use super::runtime::Executions;
 use super::storage::ImageCopy;
 use super::world::{Api, World};
@@ -172,7 +173,7 @@ impl Wish for Tuning {
         at.name().to_owned()
     }
 
-    async fn make(&self, at: &At<FakeSite>, is: &Self) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<FakeSite>, is: &Self, _: &Token) -> Result<(), Refusal> {
         let effect = |world: &mut World| {
             if world.tunings.contains_key(at.name()) {
                 return Err(Error::new(ErrorKind::Conflict, "AlreadyExists"));
@@ -267,6 +268,7 @@ deployer_core::kinds! {
     kinds:
         Tuning,
         Unnamed,
+        Route,
     ;
-    gone: ImageCopy = "fake.image" => Role::BesideService, Executions = "fake.migration" => Role::BesideService,;
+    gone: ImageCopy = "fake.image" => Role::Image, Executions = "fake.migration" => Role::Migration,;
 }

@@ -9,6 +9,7 @@ use deployer_core::error::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
 use super::data::Kind;
+use super::route::Route;
 use super::tuning::Tuning;
 
 /// What the fake's resources carry when they are ours.
@@ -161,6 +162,8 @@ pub struct World {
     pub caches: BTreeMap<String, Instance>,
     /// Whose each is, and what.
     pub tunings: BTreeMap<String, (String, Tuning)>,
+    /// Where packets go.
+    pub routes: BTreeMap<String, Route>,
     /// Where each name leads.
     pub records: BTreeMap<String, String>,
     /// What was released: our mark is off.
@@ -227,8 +230,9 @@ impl World {
             .map(|(name, one)| (name, &one.owner, &one.class, &one.password, one.settled()))
             .collect();
         format!(
-            "instances {instances:#?}\ntunings {:#?}\nrecords {:#?}\nrepositories {:#?}\nsecrets {:#?}\nlog groups {:#?}\ndefinitions {:#?}\nexecutions {:#?}\nservices {:#?}",
+            "instances {instances:#?}\ntunings {:#?}\nroutes {:#?}\nrecords {:#?}\nrepositories {:#?}\nsecrets {:#?}\nlog groups {:#?}\ndefinitions {:#?}\nexecutions {:#?}\nservices {:#?}",
             self.tunings,
+            self.routes,
             self.records,
             self.repositories,
             self.secrets,

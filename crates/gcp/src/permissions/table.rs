@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use deployer_core::permissions::Feature;
 
-use super::{Access, Need, On};
+use super::Need;
+use crate::access::{Access, On};
 use crate::database::{user, within};
 use crate::runtime::migration;
 use crate::{kinds, registry, secret_store};

@@ -116,7 +116,7 @@ impl Wish for Repository {
 
     fn output(_at: &At<Project>, _there: &There<Format>) {}
 
-    async fn make(&self, at: &At<Project>, is: &Format) -> Result<(), Refusal> {
+    async fn make(&self, at: &At<Project>, is: &Format, _: &Token) -> Result<(), Refusal> {
         let repository = model::Repository::new()
             .set_format(is.clone())
             .set_labels(at.owner.tags.clone());

@@ -49,9 +49,9 @@ where
             Err(error) if error::exists_already(&error) && !is_there().await? => {
                 not_yet("its name is still taken by one that was deleted")
             }
-            Err(error) if is_new_account(&error) && !unknown().is_zero() => {
-                not_yet("Google has yet to make known the accounts of what was switched on")
-            }
+            Err(error) if is_new_account(&error) && !unknown().is_zero() => not_yet(
+                "Cloud Run does not know yet the accounts of the APIs that were switched on",
+            ),
             outcome => Ok(Look::Found(outcome)),
         }
     })

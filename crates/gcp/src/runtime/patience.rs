@@ -1,9 +1,10 @@
 //! Bears with an access to a secret that was granted and that Cloud Run does not know of yet; pure
 //! but for what it remembers.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::project::Unseen;
 
 /// How long a grant may take to get about. Google: "it typically takes 2 minutes for a change to
 /// take effect, potentially 7 minutes or longer"
@@ -19,33 +20,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(45);
 
 /// What is waited for.
 const WAITING: &str =
-    "Google has yet to make known that the account may read its secrets, which takes minutes";
+    "Cloud Run does not know yet that the account may read its secrets, which takes minutes";
 
 /// The same of an access that cannot be seen.
 const WAITING_UNSEEN: &str = "Cloud Run refuses the account a secret of which it cannot be seen whether it may read it: what was granted just now would be \
      known in two minutes";
-
-/// The secrets of which nobody here sees who may read them, by their names.
-#[derive(Default)]
-pub(crate) struct Unseen(Mutex<BTreeSet<String>>);
-
-impl Unseen {
-    /// Notes it of one secret.
-    pub(crate) fn note(&self, secret: &str, is_unseen: bool) {
-        let mut secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match is_unseen {
-            true => secrets.insert(secret.to_owned()),
-            false => secrets.remove(secret),
-        };
-    }
-
-    /// Whether a refusal names one of them.
-    fn are_named(&self, words: &str) -> bool {
-        let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut secrets = secrets.iter();
-        secrets.any(|secret| words.contains(&format!("/secrets/{secret}/")))
-    }
-}
 
 /// Whether this is Cloud Run's refusal of a secret that an account may not read.
 fn is_refusal(words: &str) -> bool {

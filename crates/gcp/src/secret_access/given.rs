@@ -14,9 +14,9 @@ use super::account::Account;
 use super::calls::Calls;
 use super::policy::{ROLE, has};
 use super::{Access, BETWEEN, described};
+use crate::access::Access as Permissions;
 use crate::error::{self, Found};
 use crate::paths::short;
-use crate::permissions::Access as Permissions;
 use crate::secret_store::SECRET;
 use crate::site::prelude::{
     At, Data, Description, Facts, Feature, Kind, Marks, NOT_FOUND, On, Project, Reading, Refusal,

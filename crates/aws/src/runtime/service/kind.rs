@@ -6,7 +6,7 @@ use deployer_core::redeploy;
 
 use super::Service;
 use super::fields::{fields_of, tags_of};
-use crate::permissions::{PASS_ROLES, service_linked_role};
+use crate::access::{PASS_ROLES, service_linked_role};
 use crate::runtime::lookup;
 use crate::site::prelude::*;
 

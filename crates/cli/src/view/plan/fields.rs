@@ -25,7 +25,7 @@ fn noun(kind: &str) -> Option<&'static str> {
 /// Whether it is a migration that failed and that an apply does not run again.
 pub fn is_refused(change: &Change) -> bool {
     change.action != Action::NoOp
-        && change.address.kind.ends_with(".migration")
+        && is_migration(&change.address)
         && change.reason.contains(NOT_AGAIN)
 }
 
@@ -81,7 +81,9 @@ pub fn shared(address: &Address) -> &'static str {
 /// The family of a node.
 pub fn family(address: &Address) -> Family {
     match role(address) {
-        Role::Service | Role::Revision | Role::BesideService => Family::Service,
+        Role::Service | Role::Revision | Role::BesideService | Role::Image | Role::Migration => {
+            Family::Service
+        }
         Role::Database | Role::BesideDatabase => Family::Database,
         Role::Cache | Role::BesideCache => Family::Cache,
         Role::Secret => Family::Secret,
@@ -92,6 +94,16 @@ pub fn family(address: &Address) -> Family {
 /// Whether a node is what the service itself is: what serves.
 pub fn is_service(address: &Address) -> bool {
     role(address) == Role::Service
+}
+
+/// Whether a node copies a service's image.
+pub fn is_image(address: &Address) -> bool {
+    role(address) == Role::Image
+}
+
+/// Whether a node migrates a service's database.
+pub fn is_migration(address: &Address) -> bool {
+    role(address) == Role::Migration
 }
 
 /// Whether a node is the database or cache itself.
@@ -115,7 +127,7 @@ pub fn losses(plan: &Plan) -> Vec<&Change> {
 
 /// Whether it counts how long a node takes: of everything else a few seconds are known.
 pub fn counts_in_time(address: &Address) -> bool {
-    is_service(address) || is_store(address) || address.kind.ends_with(".migration")
+    is_service(address) || is_store(address) || is_migration(address)
 }
 
 /// Whether this change of a service's node makes another revision serve, or one again.
@@ -135,9 +147,7 @@ pub fn rolls_out(change: &Change) -> bool {
 
 /// Whether a field only follows from a cause that stands elsewhere.
 pub fn is_a_consequence(address: &Address, field: &str) -> bool {
-    let kind = address.kind.as_str();
-    let is_a_step = kind.ends_with(".image") || kind.ends_with(".migration");
-    is_a_step || (means(address).follows)(field)
+    role(address).is_step() || (means(address).follows)(field)
 }
 
 /// Whether a field is of what a release says: the release that serves is the better witness of it.

@@ -282,7 +282,7 @@ fn facts(changes: &[&Change], last: Option<&[Fact]>, rolls_out: bool) -> Vec<Tol
     let counted = told.iter().any(|it| it.fact.what == "replicas");
     let tag = changes
         .iter()
-        .filter(|it| it.address.kind.ends_with(".image"))
+        .filter(|it| fields::is_image(&it.address))
         .flat_map(|it| &it.changes)
         .find(|it| it.field == "tag")
         .and_then(|it| it.new.as_ref().map(ToString::to_string));
@@ -350,17 +350,19 @@ fn acts(changes: &[&Change], is_new: bool) -> Vec<String> {
         }
         words
     };
-    let step = |end: &'static str| move |it: &Change| it.address.kind.ends_with(end);
     if is_new {
-        let is_made = |it: &Change| it.action == Action::Create && !step(".image")(it);
-        let made = with(&|it: &Change| is_made(it) && !step(".migration")(it));
+        let is_made = |it: &Change| it.action == Action::Create && !fields::is_image(&it.address);
+        let made = with(&|it: &Change| is_made(it) && !fields::is_migration(&it.address));
         return vec![made.join(", ")];
     }
     let mut acts = Vec::new();
-    if changes.iter().any(|it| step(".image")(it)) {
+    if changes.iter().any(|it| fields::is_image(&it.address)) {
         acts.push("push".to_owned());
     }
-    if let Some(migration) = changes.iter().find(|it| step(".migration")(it)) {
+    let mut migrations = changes
+        .iter()
+        .filter(|it| fields::is_migration(&it.address));
+    if let Some(migration) = migrations.next() {
         // Once more is worth a reason.
         acts.push(match migration.reason.starts_with("to be ") {
             _ if fields::is_refused(migration) => "migration REFUSED".to_owned(),
@@ -370,9 +372,9 @@ fn acts(changes: &[&Change], is_new: bool) -> Vec<String> {
     }
     let rolls_out = changes.iter().any(|it| fields::rolls_out(it));
     let beside = |it: &Change| {
-        let of_roll_out = fields::role(&it.address) == Role::Revision;
-        !(step(".image")(it) || step(".migration")(it))
-            && !(rolls_out && (fields::is_service(&it.address) || of_roll_out))
+        let role = fields::role(&it.address);
+        let of_roll_out = role == Role::Revision;
+        !role.is_step() && !(rolls_out && (fields::is_service(&it.address) || of_roll_out))
     };
     let verbs = [
         (Action::Create, "create"),

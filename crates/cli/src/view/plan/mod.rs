@@ -18,7 +18,9 @@ use deployer_core::plan::Plan;
 use crate::scene::Scene;
 
 pub use danger::cause;
-pub use fields::{counts_in_time, is_a_consequence, leaves, left, losses, word};
+pub use fields::{
+    counts_in_time, is_a_consequence, is_migration, leaves, left, losses, role, word,
+};
 pub use group::{Thing, things};
 pub use lines::{count, cut, list, names, wrap};
 pub use markdown::markdown;

@@ -204,7 +204,7 @@ fn rolled_out(things: &[Thing<'_>]) -> Option<String> {
 fn only_migrates(thing: &Thing<'_>) -> bool {
     let clouds = thing.clouds();
     let mut changes = clouds.iter().flat_map(|cloud| thing.changed(*cloud));
-    let runs = changes.any(|it| it.address.kind.ends_with(".migration"));
+    let runs = changes.any(|it| fields::is_migration(&it.address));
     runs && thing.action() == Action::Update && !clouds.iter().any(|it| thing.doing(*it).rolls_out)
 }
 
@@ -283,7 +283,7 @@ fn data(plan: &Plan, things: &[Thing<'_>]) -> String {
     let migrates = plan.changes.iter().any(|change| {
         change.sort == Sort::Step
             && change.action != Action::NoOp
-            && change.address.kind.ends_with(".migration")
+            && fields::is_migration(&change.address)
             && !fields::is_refused(change)
     });
     let data = match (touched.count(), migrates) {

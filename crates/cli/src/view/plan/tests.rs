@@ -1,5 +1,7 @@
 //! Plans that nobody made, as people would see them.
 
+// long: a picture of each sort of plan
+
 use std::collections::BTreeMap;
 
 use deployer_core::address::{Address, CloudName, Target};

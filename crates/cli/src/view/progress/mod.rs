@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use deployer_core::address::Address;
 use deployer_core::error::ErrorKind;
+use deployer_core::kind::Role;
 use deployer_core::node::Action;
 use deployer_core::plan::Plan;
 use deployer_core::report::{Event, Reporter};
@@ -66,11 +67,9 @@ impl Reporter for Silent {
     fn event(&self, _event: &Event<'_>) {}
 }
 
-/// Steps that have a word of their own, by the end of their kind: what is being done, and what was
-/// done.
-const STEPS: [(&str, &str, &str); 4] = [
-    (".migration", "migrate", "migrated"),
-    (".image", "copy", "copied"),
+/// The program's own steps, which are of no cloud's kind, by the end of their address's: what is
+/// being done, and what was done.
+const STEPS: [(&str, &str, &str); 2] = [
     ("rollback", "put back", "put back"),
     // What came of it is told with its findings.
     ("verify", "verify", "examined"),
@@ -79,7 +78,11 @@ const STEPS: [(&str, &str, &str); 4] = [
 /// The words of a step that is being run; `None` for everything else.
 fn step(address: &Address, action: Action) -> Option<(&'static str, &'static str)> {
     let mut steps = STEPS.into_iter();
-    let (kind, now, then) = steps.find(|(kind, ..)| address.kind.ends_with(kind))?;
+    let (kind, now, then) = match plan::role(address) {
+        Role::Migration => ("migration", "migrate", "migrated"),
+        Role::Image => ("image", "copy", "copied"),
+        _ => steps.find(|(kind, ..)| address.kind.ends_with(kind))?,
+    };
     match action {
         Action::Create | Action::Update | Action::Replace => Some((now, then)),
         Action::NoOp if kind == "verify" => Some((now, then)),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use deployer_core::address::{Address, CloudName};
 use deployer_core::error::ErrorKind;
+use deployer_core::kind::Role;
 use deployer_core::plan::Plan;
 use deployer_core::report::{Event, Reporter};
 use jiff::Timestamp;
@@ -143,10 +144,10 @@ fn line(at: Timestamp, address: &Address, name: &str, widest: usize, what: &str)
 
 /// What a node is called.
 fn word(address: &Address) -> &str {
-    match address.kind.ends_with(".image") {
+    match plan::role(address) {
         // The verb says that it is a copy.
-        true => "image",
-        false => plan::word(address),
+        Role::Image => "image",
+        _ => plan::word(address),
     }
 }
 
@@ -163,8 +164,8 @@ fn of_secret(word: &str, key: &str, text: &str) -> String {
 /// What is done with the node's own word, unless the verb says it all.
 pub fn doing(address: &Address, verb: &str) -> String {
     match address.kind.as_str() {
-        kind if kind.ends_with(".migration") || kind.ends_with("rollback") => verb.to_owned(),
-        kind if kind.ends_with("verify") => verb.to_owned(),
+        _ if plan::role(address) == Role::Migration => verb.to_owned(),
+        kind if kind.ends_with("rollback") || kind.ends_with("verify") => verb.to_owned(),
         _ => format!("{verb} {}", word(address)),
     }
 }

@@ -1,5 +1,7 @@
 //! The Cloud Run job that runs the migration with the release's own image.
 
+// long: a job compares itself, so that its kind and its node are one
+
 mod calls;
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+//! Boards of runs that nobody made, as people would see them.
+
 use deployer_core::address::Target;
 use deployer_core::node::{Action, Effect, Sort};
 use deployer_core::plan::Change;
