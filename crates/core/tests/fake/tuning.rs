@@ -248,7 +248,7 @@ impl Wish for Unnamed {
 
     fn output(_: &At<FakeSite>, _: &There<()>) {}
 
-    async fn make(&self, _: &At<FakeSite>, (): &()) -> Result<(), Refusal> {
+    async fn make(&self, _: &At<FakeSite>, (): &(), _: &Token) -> Result<(), Refusal> {
         Ok(())
     }
 
