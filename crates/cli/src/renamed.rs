@@ -3,16 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deployer_core::ledger::{Inventory, RunHeader};
+use deployer_core::address::CloudName;
+use deployer_core::ledger::{Inventory, Ledger, RunHeader};
 use deployer_core::spec::EnvironmentSpec;
 use deployer_manifest::{Manifest, Renamed};
 
-use crate::session::{Place, Session};
-
 /// Says of everything that has another key than it was first applied under what that means, once
 /// for all targets.
-pub fn notes(session: &Session) -> Vec<String> {
-    let renamed = session.loaded.manifest.renamed().into_iter();
+pub fn notes(manifest: &Manifest) -> Vec<String> {
+    let renamed = manifest.renamed().into_iter();
     let notes = renamed.map(|it| {
         let Renamed { what, key, origin } = it;
         format!("{what} `{key}` was `{origin}`: its names in the clouds keep `{origin}`")
@@ -25,26 +24,30 @@ pub fn notes(session: &Session) -> Vec<String> {
 /// the manifest says: it makes anew what is there, and deletes that.
 ///
 /// A ledger whose last header cannot be read says nothing of the manifest before.
-pub async fn doubts(session: &Session, place: &Place, inventory: &Inventory) -> Vec<String> {
-    let manifest = &session.loaded.manifest;
+pub async fn doubts(
+    manifest: &Manifest,
+    (env, ledger): (&EnvironmentSpec, &Ledger),
+    cloud: CloudName,
+    inventory: &Inventory,
+) -> Vec<String> {
     let renamed = manifest.renamed();
     if renamed.is_empty() {
         return Vec::new();
     }
     let plain = manifest.without_was();
-    let plain = plain.environment_spec(place.name(), &session.loaded.environment);
+    let plain = plain.environment_spec(cloud, &env.environment);
     let Ok(plain) = plain else {
         return Vec::new();
     };
-    let before = place.ledger.recent_runs(1).await.unwrap_or_default();
+    let before = ledger.recent_runs(1).await.unwrap_or_default();
     let before = before.first().and_then(manifest_of);
     let there: BTreeSet<&str> = inventory.items.keys().map(|it| it.name.as_str()).collect();
     let doubts = renamed.into_iter().filter_map(|it| {
-        let made = name_of(&place.env, &it)?;
+        let made = name_of(env, &it)?;
         if there.contains(made) {
             return None;
         }
-        let (cloud, Renamed { what, key, origin }) = (place.name(), &it);
+        let Renamed { what, key, origin } = &it;
         let older = before.as_ref().and_then(|before| was_itself(before, &it));
         if let Some(first) = older {
             return Some(format!(

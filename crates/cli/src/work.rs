@@ -215,13 +215,22 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     for held in &held {
         notes.push(held::note(session, held).await);
     }
-    notes.extend(renamed::notes(session));
+    let manifest = &session.loaded.manifest;
+    notes.extend(renamed::notes(manifest));
     notes.extend(untagged);
     let redeploys = redeploys::find(session, &wish.redeploy, &wish.part, &held).await?;
     let mut known = Vec::new();
     for place in &session.places {
         let of_place = inventory::known(place).await?;
-        notes.extend(renamed::doubts(session, place, &of_place.inventory).await);
+        notes.extend(
+            renamed::doubts(
+                manifest,
+                (&place.env, &place.ledger),
+                place.name(),
+                &of_place.inventory,
+            )
+            .await,
+        );
         known.push(of_place);
     }
     let mut ours = Ours::default();

@@ -1,5 +1,7 @@
 //! Shows what people are told about manifests that are wrong, 80 columns wide and without colour.
 
+// long: one fault after the other, each with all that is said of it
+
 // Clippy excuses `unwrap` in test functions only, not in what they share.
 #![allow(clippy::unwrap_used)]
 
