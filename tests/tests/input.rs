@@ -202,7 +202,9 @@ fn a_saved_plan_is_applied_as_it_is_and_refused_once_it_is_stale() {
         .exits(exit::SUCCESS);
     project.change(|manifest| manifest.greeting = "good evening".to_owned());
     let (aws, gcp) = (project.aws.mark(), project.gcp.mark());
-    apply(&project).exits(exit::FAILURE).says("stale");
+    apply(&project)
+        .exits(exit::FAILURE)
+        .says("the plan was made of another manifest: env.GREETING");
     project
         .deployer
         .run(&["apply", "deployer.toml"])
