@@ -126,7 +126,7 @@ pub async fn run(global: &Global, session: Session, args: &ExecArgs) -> Result<E
             let error = Error::new(ErrorKind::Rejected, message).because(words.trim().to_owned());
             match words.contains("/bin/sh") {
                 true => error.hint(format!(
-                    "the image has no `/bin/sh`: `{}` runs a command without one",
+                    "the image has no `/bin/sh`; without one, as arguments of the image's entry point: `{}`",
                     by_itself(global, on, args)
                 )),
                 false => error,
