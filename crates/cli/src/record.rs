@@ -14,7 +14,7 @@ use deployer_core::history::{Current, History, Standing, same_revision};
 use deployer_core::ledger::{Content, Release, RunHeader};
 use deployer_core::node::{Action, Waiting};
 use deployer_core::redeploy::Redeploy;
-use deployer_core::spec::{EnvironmentSpec, OnRollback};
+use deployer_core::spec::{EnvironmentSpec, OnRollback, ServiceSpec};
 use deployer_manifest::Manifest;
 use serde::Serialize;
 
@@ -231,15 +231,9 @@ pub async fn unrecorded(
         Some((manifest, env)) => (manifest, env),
         None => (&session.loaded.manifest, &place.env),
     };
-    // Which may have called it otherwise.
-    let renames = place.ledger.renames();
-    let Some(key_then) = manifest.service_was(renames.service(key)) else {
+    let Some((key_then, spec)) = spec_then(place, (manifest, env), key) else {
         return Ok(None);
     };
-    let Some(spec) = env.services.get(key_then) else {
-        return Ok(None);
-    };
-    let spec = renames.exchanged(manifest.renames().exchanged(spec.clone()));
     let pinned = place.cloud.services().pinned(&spec.name, revision).await?;
     let used = spec.secrets.iter();
     let secrets = used
@@ -290,6 +284,20 @@ pub fn asked_for(
     let manifest = serde_json::from_value::<Manifest>(header.manifest.clone()).ok()?;
     let env = manifest.environment_spec(place.name(), environment).ok()?;
     Some((manifest, env))
+}
+
+/// What a manifest of then says of the service that has this key today, which it may have called
+/// otherwise: its key then, and its specification in the words of today. `None` where it has none.
+pub fn spec_then<'a>(
+    place: &Place,
+    (manifest, env): (&'a Manifest, &EnvironmentSpec),
+    key: &str,
+) -> Option<(&'a str, ServiceSpec)> {
+    let renames = place.ledger.renames();
+    let key_then = manifest.service_was(renames.service(key))?;
+    let spec = env.services.get(key_then)?.clone();
+    let spec = renames.exchanged(manifest.renames().exchanged(spec));
+    Some((key_then, spec))
 }
 
 /// The same with what its revision pins, by the manifest's names: a release of `apply --only` does

@@ -435,7 +435,9 @@ fn attempts(
                 digest: content.digest.clone(),
             },
             content_id: content.content_id.clone(),
-            spec: spec.and_then(|(_, env)| env.services.get(service).cloned()),
+            spec: spec.and_then(|(manifest, env)| {
+                record::spec_then(place, (&manifest, &env), service).map(|(_, spec)| spec)
+            }),
             outcome: match outcome {
                 "undone" => "undone".to_owned(),
                 _ => "failed".to_owned(),
