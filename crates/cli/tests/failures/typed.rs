@@ -99,7 +99,7 @@ async fn several(stage: &Stage) {
     });
     let words = [APPLY, &["--only", "idp", "--only", "s1"]].concat();
     let said = run(stage, &words, "all", Exit::Success).await;
-    says(&said, &["idp and s1: r2 serves"]);
+    says(&said, &["swept · test: idp, s1: r2 serves on aws and gcp"]);
     assert!(!said.contains("`s2`"), "{said}");
     let plan = run(stage, &["plan"], "all", Exit::Success).await;
     says(&plan, &["swept-test-s2"]);
