@@ -11,10 +11,3 @@ pub struct Called<'a> {
     /// The key under which it was first applied, which default names are made from.
     pub origin: &'a str,
 }
-
-/// What was never called otherwise.
-impl<'a> From<&'a str> for Called<'a> {
-    fn from(key: &'a str) -> Self {
-        Self { key, origin: key }
-    }
-}

@@ -10,7 +10,7 @@ use deployer_core::ledger::{NOTHING_OWN, content};
 use deployer_core::spec::{
     Architecture, EnvironmentSpec, Generate, Inject, KeyHalf, OnRollback, SecretSource,
 };
-use deployer_manifest::{Inputs, Loaded, Origin, load};
+use deployer_manifest::{Called, Inputs, Loaded, Origin, load};
 use tempfile::TempDir;
 
 /// A manifest that both clouds take.
@@ -445,7 +445,11 @@ fn spryte_keeps_the_names_that_it_has() {
     let loaded = load(&inputs).unwrap();
     assert_eq!(loaded.manifest.targets(), [CloudName::Aws]);
     let aws = loaded.manifest.targets.aws.as_ref().unwrap();
-    let names = aws.names(&loaded.manifest.app, "production", "backend");
+    let called = Called {
+        key: "backend",
+        origin: "backend",
+    };
+    let names = aws.names(&loaded.manifest.app, "production", called);
     assert_eq!(names.service, "spryte-backend-service");
     assert_eq!(names.family, "spryte-backend");
     let spec = loaded.environment_spec(CloudName::Aws).unwrap();

@@ -42,13 +42,8 @@ impl AwsSection {
     }
 
     /// The names of a service.
-    pub fn names<'a>(
-        &self,
-        app: &str,
-        environment: &str,
-        service: impl Into<Called<'a>>,
-    ) -> AwsNames {
-        let Called { key, origin } = service.into();
+    pub fn names(&self, app: &str, environment: &str, service: Called<'_>) -> AwsNames {
+        let Called { key, origin } = service;
         let own = self.services.get(key).cloned().unwrap_or_default();
         let made = names::service(app, environment, origin);
         let rule = Section::runtime(self, key).service.rule;

@@ -24,13 +24,8 @@ pub struct GcpNames {
 
 impl GcpSection {
     /// The names of a service.
-    pub fn names<'a>(
-        &self,
-        app: &str,
-        environment: &str,
-        service: impl Into<Called<'a>>,
-    ) -> GcpNames {
-        let Called { key, origin } = service.into();
+    pub fn names(&self, app: &str, environment: &str, service: Called<'_>) -> GcpNames {
+        let Called { key, origin } = service;
         let own = self.services.get(key).cloned().unwrap_or_default();
         let made = names::service(app, environment, origin);
         let name = own.name.unwrap_or_else(|| rules::RUN_SERVICE.fit(&made));
