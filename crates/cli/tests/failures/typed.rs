@@ -366,6 +366,12 @@ async fn documented(stage: &Stage) {
     let mut status = stage.sandbox.status();
     status["format"] = 1.into();
     assert_fits("sandbox_status", &status);
+    let origins = document(stage, &["config", "show", "--origin"], "all", Exit::Success).await;
+    assert_fits("config_origins", &origins);
+    let logs = ["logs", "idp", "--since", "1h", "--json"];
+    let lines = json_lines(&run(stage, &logs, "all", Exit::Success).await);
+    assert!(!lines.is_empty(), "the app printed something");
+    lines.iter().for_each(|it| assert_fits("log_line", it));
     let faulty = ["plan", "--set", "services.idp.prot=1", "--json"];
     let (_, said) = stage.run(&faulty, "all").await;
     assert_fits("problems", &serde_json::from_str(&said).expect("JSON"));
