@@ -17,6 +17,7 @@ mod error;
 mod gate;
 mod ground;
 mod kinds;
+mod log_streams;
 mod logs;
 mod lookup;
 mod marked;

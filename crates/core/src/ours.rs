@@ -87,6 +87,13 @@ impl From<String> for Stranger {
     }
 }
 
+/// The refusal to deploy code alone to a service that may be somebody else's.
+pub fn unknown(service: &str) -> Error {
+    let what = format!("service `{service}` is not known to be ours: the ledger does not name it");
+    Error::new(ErrorKind::Conflict, what)
+        .hint("run `deployer apply` without `--only` once: it looks at the mark of the service")
+}
+
 /// What earlier runs noted of one address. Empty for one that they did not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {

@@ -181,6 +181,15 @@ pub(crate) fn exists_already(error: &CloudError) -> bool {
     code(error) == Some(Code::AlreadyExists)
 }
 
+/// Whether an account that comes with an API is not known yet: Cloud Run's agent, or what it may do
+/// with the account of the service (terraform-google-modules/terraform-google-cloud-run#28), or
+/// that account itself.
+pub(crate) fn is_new_account(error: &CloudError) -> bool {
+    let words = error.status().map_or("", |status| status.message.as_str());
+    words.contains("Service Agent does not have permission to get access tokens")
+        || words.contains("ervice account") && words.contains("does not exist")
+}
+
 /// Whether the cloud says that what was sent is older than what is there (an etag that no longer
 /// fits).
 pub(crate) fn is_stale(error: &CloudError) -> bool {

@@ -1,12 +1,17 @@
-//! The one place that tells the clouds apart: whose section it is, and whose catalogue.
+//! The one place that tells the clouds apart: whose section it is, whose catalogue, and what that
+//! cloud alone is asked for.
 //!
 //! Everything else asks the section ([`Section`]) or the catalogue ([`Catalogue`]).
 
+use std::path::Path;
+
+use deployer_aws::spec::AwsSpec;
 use deployer_core::address::CloudName;
 use deployer_core::catalogue::Catalogue;
+use deployer_gcp::spec::GcpSpec;
 
 use crate::model::{Manifest, Targets};
-use crate::section::{LedgerPlace, Section};
+use crate::section::{AwsRuntime, LedgerPlace, Section};
 
 /// What `cloud` offers and what it calls it.
 pub fn catalogue(cloud: CloudName) -> &'static Catalogue {
@@ -50,6 +55,25 @@ impl Manifest {
     /// Where the ledger of a target is. `None` where the manifest has no such one.
     pub fn ledger(&self, cloud: CloudName) -> Option<LedgerPlace<'_>> {
         Some(self.targets.of(cloud)?.ledger())
+    }
+
+    /// What runs `service` on AWS.
+    pub fn aws_runtime(&self, service: &str) -> AwsRuntime {
+        let target = self.targets.aws.as_ref();
+        target.map_or_else(AwsRuntime::default, |target| target.runtime_of(service))
+    }
+
+    /// What AWS alone is asked for in `environment`; files are found from `folder`. `None` where
+    /// the manifest has no such target.
+    pub fn aws_spec(&self, environment: &str, folder: &Path) -> Option<AwsSpec> {
+        let services = self.services.keys().map(|key| self.called(key));
+        let target = self.targets.aws.as_ref()?;
+        Some(target.spec(&self.app, environment, services, folder))
+    }
+
+    /// What Google Cloud alone is asked for. `None` where the manifest has no such target.
+    pub fn gcp_spec(&self) -> Option<GcpSpec> {
+        Some(self.targets.gcp.as_ref()?.spec())
     }
 }
 

@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::schema;
+use crate::described;
 use crate::section::{AwsSection, GcpSection};
 use crate::source::KeyPath;
 use crate::units::{Cpu, Memory, Scale, duration, plain_text};
@@ -22,7 +22,9 @@ mod secret;
 mod verify;
 
 pub use data::{Cache, CacheEngine, Database, DatabaseEngine, RedisVersion, SslMode};
-pub use secret::{Algorithm, From, KeyPair, Secret};
+pub use secret::{Algorithm, KeyPair, Secret};
+
+pub use crate::secret_from::From;
 pub use verify::{Check, Method, TokenRequest, Verify};
 
 /// What the user wants, cloud-neutral. Written and read back (in releases and plan files) it is
@@ -80,7 +82,7 @@ pub struct Service {
     /// What the image is built for: `x86_64` or `arm64`. Default: as the image; `x86_64` where it
     /// has both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::architecture")]
+    #[schemars(schema_with = "described::architecture")]
     pub architecture: Option<Architecture>,
     /// The port that the container listens on; the app finds it in `PORT`.
     pub port: u16,
@@ -339,7 +341,7 @@ pub struct EnvSecret {
     pub secret: String,
     /// How it reaches the app, when not as the secret says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::inject")]
+    #[schemars(schema_with = "described::inject")]
     pub inject: Option<Inject>,
 }
 

@@ -3,6 +3,23 @@
 use deployer_core::name_rule;
 pub use deployer_core::names::{Rule, instance, plain, prefix, service};
 
+use crate::source::KeyPath;
+
+/// One name that a target holds, for the checks.
+pub(crate) struct Named {
+    pub(crate) rule: &'static Rule,
+    /// Names of one space may not be equal.
+    pub(crate) space: &'static str,
+    pub(crate) name: String,
+    /// Where the manifest says the name, or the thing that is named.
+    pub(crate) path: KeyPath,
+}
+
+/// A name as the DNS compares it: lower case, without the last dot.
+pub(crate) fn canonical(name: &str) -> String {
+    name.trim_end_matches('.').to_lowercase()
+}
+
 name_rule!(
     /// A database inside an instance, as both clouds and an unquoted SQL name take it.
     POSTGRES_DATABASE, "a database", 63, Lower,

@@ -6,19 +6,9 @@ use deployer_core::catalogue::Members;
 use deployer_core::spec::EnvironmentSpec;
 
 use crate::called::Called;
-use crate::names::Rule;
+use crate::names::Named;
 use crate::section::Section;
 use crate::source::KeyPath;
-
-/// One name that a target holds, for the checks.
-pub(crate) struct Named {
-    pub(crate) rule: &'static Rule,
-    /// Names of one space may not be equal.
-    pub(crate) space: &'static str,
-    pub(crate) name: String,
-    /// Where the manifest says the name, or the thing that is named.
-    pub(crate) path: KeyPath,
-}
 
 /// Every name that the target of `section` holds for `spec`, with the services of that.
 pub(crate) fn all<'a>(

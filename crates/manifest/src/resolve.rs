@@ -6,7 +6,6 @@ mod secrets;
 mod services;
 mod templates;
 
-pub(crate) use asked::canonical;
 pub(crate) use templates::fill_section;
 
 use std::collections::BTreeMap;

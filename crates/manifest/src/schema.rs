@@ -1,9 +1,10 @@
 //! Makes the JSON Schema (draft 2020-12) of the manifest, for editors and for the documentation.
 
 use schemars::transform::{Transform, transform_subschemas};
-use schemars::{Schema, SchemaGenerator, json_schema, schema_for};
+use schemars::{Schema, schema_for};
 use serde_json::Value;
 
+use crate::described::WHOLE;
 use crate::model::Manifest;
 
 /// What a schema describes.
@@ -41,37 +42,4 @@ impl Transform for RequireNothing {
 
 fn stays_whole(schema: &Schema) -> bool {
     schema.get(WHOLE) == Some(&Value::Bool(true))
-}
-
-/// Marks a table that no layer adds to: an element of an array, or one of several forms of a value.
-pub(crate) const WHOLE: &str = "x-whole";
-
-/// What a rollback does with a secret: core's own type, which knows no schema.
-pub(crate) fn on_rollback(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "oneOf": [
-            { "const": "restore", "description": "The release's own version serves again." },
-            { "const": "follow", "description": "The current version stays: its other half lives elsewhere." },
-        ],
-    })
-}
-
-/// How a secret reaches the app: core's own type, which knows no schema.
-pub(crate) fn inject(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "oneOf": [
-            { "const": "value", "description": "The cloud puts its value into the variable." },
-            { "const": "reference", "description": "Its ARN or resource name stands in the variable; the app fetches it." },
-        ],
-    })
-}
-
-/// What a container runs on: core's own type, which knows no schema.
-pub(crate) fn architecture(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "oneOf": [
-            { "const": "x86_64", "description": "linux/amd64, as images call it." },
-            { "const": "arm64", "description": "linux/arm64; not on Cloud Run." },
-        ],
-    })
 }

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::called::Called;
-use crate::model::From;
-use crate::naming::Named;
+use crate::names::Named;
+use crate::secret_from::From;
 
 /// What of a target every cloud has. What a section is silent about is the default, never an error:
 /// a service, a database or a cache without a table of its own is one with an empty table.

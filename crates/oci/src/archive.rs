@@ -5,10 +5,21 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use crate::store::{DOCUMENT_LIMIT, Place};
+use crate::place::{DOCUMENT_LIMIT, Place};
 use crate::{Digest, Error, ErrorKind};
 
 const ACTION: &str = "read archive";
+
+/// What an archive is expected to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveKind {
+    /// An OCI layout in a tar file.
+    Oci,
+    /// The output of `docker save`, with OCI content or without.
+    DockerSave,
+    /// Either, decided by what is in it.
+    Detect,
+}
 
 /// An archive's table of contents.
 ///

@@ -1,149 +1,15 @@
-//! Who the registry takes us for: credentials, what it challenges with, tokens it gives for them.
+//! A registry's login: what it took of the credentials so far, and the tokens that it gave.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 
+use crate::challenge::{Challenge, Scope, TokenService};
+use crate::credentials::{Credentials, RegistryAuth};
 use crate::{Error, token};
-
-/// What to show a registry. `Debug` shows no secret.
-#[derive(Debug, Clone)]
-pub enum Credentials {
-    /// Nothing; public repositories can be read.
-    Anonymous,
-    /// A user and a password, for HTTP Basic or for the token service that the registry names.
-    Basic {
-        /// The user name, which is not a secret (`AWS`, `oauth2accesstoken`).
-        user: String,
-        /// The password or the access token that serves as one.
-        password: SecretString,
-    },
-    /// A token that lasts (an identity token): the token service gives short ones for it.
-    Identity(SecretString),
-    /// A token that the registry itself takes.
-    Bearer(SecretString),
-}
-
-/// Finds the credentials for a registry. Asked anew at every challenge, so that what ends in the
-/// middle of a long copy is replaced.
-#[async_trait::async_trait]
-pub trait RegistryAuth: Send + Sync {
-    /// The credentials for a repository of `registry`, a host with an optional port, as in the
-    /// image's reference (`docker.io` for Docker Hub). `Credentials::Anonymous` when there are
-    /// none; an error only when there should be some and they cannot be had.
-    async fn credentials(&self, registry: &str, repository: &str) -> Result<Credentials, Error>;
-}
-
-/// Reads public images only.
-#[derive(Debug, Clone, Copy)]
-pub struct Anonymous;
-
-#[async_trait::async_trait]
-impl RegistryAuth for Anonymous {
-    async fn credentials(&self, _registry: &str, _repository: &str) -> Result<Credentials, Error> {
-        Ok(Credentials::Anonymous)
-    }
-}
-
-#[async_trait::async_trait]
-impl RegistryAuth for Credentials {
-    async fn credentials(&self, _registry: &str, _repository: &str) -> Result<Credentials, Error> {
-        Ok(self.clone())
-    }
-}
-
-#[async_trait::async_trait]
-impl<A: RegistryAuth + ?Sized> RegistryAuth for Arc<A> {
-    async fn credentials(&self, registry: &str, repository: &str) -> Result<Credentials, Error> {
-        (**self).credentials(registry, repository).await
-    }
-}
-
-/// What a request will do to a repository, and so what a token for it must allow.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Scope {
-    Pull(String),
-    Push(String),
-    /// Push to the first, mounting blobs out of the second.
-    Mount(String, String),
-}
-
-impl Scope {
-    /// The repository that is written to, or read from.
-    fn repository(&self) -> &str {
-        match self {
-            Scope::Pull(repo) | Scope::Push(repo) | Scope::Mount(repo, _) => repo,
-        }
-    }
-
-    pub(crate) fn to_params(&self) -> Vec<String> {
-        match self {
-            Scope::Pull(repo) => vec![format!("repository:{repo}:pull")],
-            Scope::Push(repo) => vec![format!("repository:{repo}:pull,push")],
-            Scope::Mount(to, from) => {
-                vec![
-                    format!("repository:{to}:pull,push"),
-                    format!("repository:{from}:pull"),
-                ]
-            }
-        }
-    }
-}
-
-/// What a registry's `WWW-Authenticate` asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Challenge {
-    Basic,
-    Bearer(TokenService),
-}
-
-/// Who gives tokens for a registry, as its challenge says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TokenService {
-    pub(crate) realm: String,
-    pub(crate) service: Option<String>,
-    /// What the registry calls what it wants a token for: `public.ecr.aws` has a word of its own.
-    pub(crate) scope: Option<String>,
-}
-
-impl Challenge {
-    /// The challenge we can answer best, a token before a password; `None` when there is none.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let values = headers.get_all(WWW_AUTHENTICATE);
-        let texts = values.iter().filter_map(|v| v.to_str().ok());
-        let mut basic = None;
-        for text in texts {
-            // A header that cannot be parsed is as good as none: the 401 then stands.
-            for challenge in http_auth::parse_challenges(text).unwrap_or_default() {
-                if challenge.scheme.eq_ignore_ascii_case("basic") {
-                    basic = Some(Self::Basic);
-                }
-                let param = |name: &str| {
-                    let found = challenge
-                        .params
-                        .iter()
-                        .find(|p| p.0.eq_ignore_ascii_case(name));
-                    found.map(|p| p.1.to_unescaped())
-                };
-                if challenge.scheme.eq_ignore_ascii_case("bearer")
-                    && let Some(realm) = param("realm")
-                {
-                    return Some(Self::Bearer(TokenService {
-                        realm,
-                        service: param("service"),
-                        scope: param("scope"),
-                    }));
-                }
-            }
-        }
-        basic
-    }
-}
 
 /// One registry's login: who gives the credentials, and what the registry has taken of them so far.
 pub(crate) struct Session {
@@ -291,42 +157,9 @@ impl Session {
 /// How much of a token's time it is used for: clocks and lines are slow, and uploads begin late.
 const USED_OF_A_TOKEN: f64 = 0.9;
 
-/// Reads a secret; an empty one is none.
-pub(crate) fn secret<'de, D>(from: D) -> Result<Option<SecretString>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-{
-    Ok(Option::<String>::deserialize(from)?
-        .filter(|t| !t.is_empty())
-        .map(SecretString::from))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn challenge(text: &str) -> Option<Challenge> {
-        let mut headers = HeaderMap::new();
-        headers.insert(WWW_AUTHENTICATE, text.parse().unwrap());
-        Challenge::from_headers(&headers)
-    }
-
-    #[test]
-    fn a_token_service_is_preferred_to_sending_the_password() {
-        let found = challenge(r#"Basic realm="x", Bearer realm="https://a/token",service="reg""#);
-        let wanted = Challenge::Bearer(TokenService {
-            realm: "https://a/token".into(),
-            service: Some("reg".into()),
-            scope: None,
-        });
-        assert_eq!(found, Some(wanted));
-    }
-
-    #[test]
-    fn a_challenge_we_cannot_answer_is_none() {
-        assert_eq!(challenge("Negotiate"), None);
-        assert_eq!(challenge("=,;"), None);
-    }
 
     #[test]
     fn credentials_show_no_secret_in_debug_output() {

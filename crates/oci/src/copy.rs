@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::auth::Scope;
+use crate::challenge::Scope;
 use crate::registry::check_name;
 use crate::upload::{Outcome, Upload};
 use crate::{Digest, Error, ErrorKind, Image, Manifest, Registry};

@@ -11,11 +11,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::Archive;
+use crate::archive::{Archive, ArchiveKind};
 use crate::image::{OCI_MANIFEST, Parsed, declared_platform, parse};
 use crate::layout::{self, Top, same_name};
-use crate::source::ArchiveKind;
-use crate::store::Place;
+use crate::place::Place;
 use crate::{Digest, Error, ErrorKind};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";

@@ -14,13 +14,16 @@
 
 mod archive;
 mod auth;
+mod challenge;
 mod copy;
+mod credentials;
 mod digest;
 mod docker_save;
 mod error;
 mod image;
 mod keychain;
 mod layout;
+mod place;
 mod registry;
 mod retry;
 mod source;
@@ -29,12 +32,13 @@ mod token;
 mod transport;
 mod upload;
 
-pub use auth::{Anonymous, Credentials, RegistryAuth};
+pub use archive::ArchiveKind;
 pub use copy::{Copied, CopyEvent};
+pub use credentials::{Anonymous, Credentials, RegistryAuth};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind};
 pub use image::{Blob, Config, Image, Manifest, Platform};
 pub use keychain::{Found, Keychain, Search};
 pub use registry::{PulledManifest, Registry};
 pub use retry::{Retry, Sleep};
-pub use source::{ArchiveKind, ImageSource};
+pub use source::ImageSource;

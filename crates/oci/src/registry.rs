@@ -11,9 +11,10 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
-use crate::auth::{Challenge, Scope, Session};
+use crate::auth::Session;
+use crate::challenge::{Challenge, Scope};
 use crate::image::{DOCKER_LIST, DOCKER_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST, parse};
-use crate::store::{Content, DOCUMENT_LIMIT};
+use crate::place::{Content, DOCUMENT_LIMIT};
 use crate::transport::{self, ANSWER_WITHIN};
 use crate::{Digest, Error, ErrorKind, RegistryAuth, Retry};
 

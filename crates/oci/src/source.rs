@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use oci_spec::distribution::Reference;
 
+use crate::archive::ArchiveKind;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Image, Registry, RegistryAuth, Retry, docker_save, layout};
 
@@ -13,17 +14,6 @@ const ACTION: &str = "find image";
 
 /// How the names of archives end.
 const ARCHIVES: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
-
-/// What an archive is expected to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArchiveKind {
-    /// An OCI layout in a tar file.
-    Oci,
-    /// The output of `docker save`, with OCI content or without.
-    DockerSave,
-    /// Either, decided by what is in it.
-    Detect,
-}
 
 /// Where an image is to be read from.
 #[derive(Debug, Clone, PartialEq)]

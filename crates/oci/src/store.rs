@@ -4,20 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::archive::Archive;
+use crate::place::{Content, DOCUMENT_LIMIT, Place};
 use crate::{Digest, Error, ErrorKind, Registry};
-
-/// Bytes of a blob as they come; the last of them only when the digest is right.
-pub(crate) type Content = BoxStream<'static, Result<Bytes, Error>>;
-
-/// The largest manifest or configuration that is read into memory: what registries take.
-pub(crate) const DOCUMENT_LIMIT: u64 = 4 * 1024 * 1024;
-
-/// How much of a file is read at a time.
-const CHUNK: usize = 256 * 1024;
 
 /// What holds an image's manifests and blobs, addressed by digest.
 #[derive(Debug, Clone)]
@@ -25,33 +16,6 @@ pub(crate) enum Store {
     Layout(PathBuf),
     Archive(Arc<Archive>),
     Registry { registry: Registry, repo: String },
-}
-
-/// Bytes on this machine.
-#[derive(Debug, Clone)]
-pub(crate) enum Place {
-    File {
-        path: PathBuf,
-        offset: u64,
-        size: u64,
-    },
-    Memory(Bytes),
-}
-
-impl Place {
-    pub(crate) fn size(&self) -> u64 {
-        match self {
-            Place::File { size, .. } => *size,
-            Place::Memory(bytes) => bytes.len() as u64,
-        }
-    }
-
-    fn content(self) -> Content {
-        match self {
-            Place::File { path, offset, size } => file_content(path, offset, size),
-            Place::Memory(bytes) => stream::once(async { Ok(bytes) }).boxed(),
-        }
-    }
 }
 
 impl Store {
@@ -158,28 +122,6 @@ pub(crate) async fn collect(content: Content) -> Result<Bytes, Error> {
         Ok(all)
     });
     Ok(all.await?.freeze())
-}
-
-fn file_content(path: PathBuf, offset: u64, size: u64) -> Content {
-    let open = async move {
-        let failed = |e| Error::io("read", path.display(), e);
-        let mut file = tokio::fs::File::open(&path).await.map_err(failed)?;
-        file.seek(std::io::SeekFrom::Start(offset))
-            .await
-            .map_err(failed)?;
-        Ok(stream::try_unfold(
-            (file.take(size), path),
-            |(mut file, path)| async move {
-                let mut chunk = BytesMut::with_capacity(CHUNK);
-                match file.read_buf(&mut chunk).await {
-                    Ok(0) => Ok(None),
-                    Ok(_) => Ok(Some((chunk.freeze(), (file, path)))),
-                    Err(e) => Err(Error::io("read", path.display(), e)),
-                }
-            },
-        ))
-    };
-    stream::once(open).try_flatten().boxed()
 }
 
 /// Lets bytes through, but holds back the last of them until size and digest are found right:

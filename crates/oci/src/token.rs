@@ -7,8 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use crate::auth::{Scope, TokenService, secret};
-use crate::{Credentials, Error, ErrorKind, transport};
+use crate::challenge::{Scope, TokenService};
+use crate::credentials::{Credentials, secret};
+use crate::{Error, ErrorKind, transport};
 
 const ACTION: &str = "get a registry token from";
 

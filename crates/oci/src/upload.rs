@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use tokio::sync::mpsc::UnboundedSender;
 use url::Url;
 
-use crate::auth::Scope;
+use crate::challenge::Scope;
 use crate::registry::{Call, Payload};
 use crate::store::{Store, collect};
 use crate::transport::transfer_within;

@@ -3,6 +3,7 @@
 
 mod check;
 mod examination;
+mod examining;
 mod finding;
 mod http;
 mod jwt;

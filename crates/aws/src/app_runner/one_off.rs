@@ -15,7 +15,7 @@ use super::{calls, vpc_connector};
 use crate::client::Clients;
 use crate::ground::Network;
 use crate::names::SECRETS_NOTE;
-use crate::runtime::definition::repin;
+use crate::secret_store::value_from::repin;
 
 /// A service as one-offs see it.
 pub(crate) struct There {

@@ -21,7 +21,7 @@ use super::definition_read::{
 use super::{Names, kept, once, sessions};
 use crate::client::Clients;
 use crate::ground::{Roles, TaskRole};
-use crate::secret_store::CURRENT;
+use crate::secret_store::value_from::pin;
 
 /// The first part of every log stream's name.
 pub(crate) const STREAM_PREFIX: &str = "ecs";
@@ -83,39 +83,6 @@ pub(super) const PORT: &str = "PORT";
 /// ECS counts 1,024 units to a CPU.
 fn cpu_units(cpu: MilliCpu) -> u32 {
     cpu.0 * 1024 / 1000
-}
-
-/// The form in which ECS injects exactly one version of a secret, or of one member of the JSON
-/// object that it is; of a secret that somebody else rotates, what is current when a task starts.
-fn pin(member: Option<&str>, version: &SecretVersion) -> String {
-    let key = member.unwrap_or_default();
-    let SecretVersion { secret, version } = version;
-    match version.as_str() {
-        CURRENT => format!("{secret}:{key}:{CURRENT}:"),
-        version => format!("{secret}:{key}::{version}"),
-    }
-}
-
-/// The secret's version that a `valueFrom` pins, or names as the current one. `None` when it does
-/// neither.
-pub(crate) fn pinned(value_from: &str) -> Option<SecretVersion> {
-    let parts: Vec<&str> = value_from.split(':').collect();
-    let [arn @ .., _key, stage, version] = parts.as_slice() else {
-        return None;
-    };
-    let version = match (*stage, *version) {
-        (CURRENT, "") => CURRENT,
-        (_, version) => version,
-    };
-    (arn.len() == 7 && !version.is_empty()).then(|| SecretVersion {
-        secret: arn.join(":"),
-        version: version.to_owned(),
-    })
-}
-
-/// Replaces the version that a `valueFrom` pins, keeping its JSON key.
-pub(crate) fn repin(value_from: &str, version: &SecretVersion) -> String {
-    pin(value_from.split(':').nth(7), version)
 }
 
 impl Blueprint {

@@ -234,37 +234,6 @@ fn a_code_only_deployment_keeps_the_pins_that_run() {
 }
 
 #[test]
-fn a_pin_names_one_version_and_keeps_a_json_key() {
-    assert_eq!(pinned(&pin(None, &version("v1"))), Some(version("v1")));
-    let member = pin(Some("password"), &version("v1"));
-    assert_eq!(member, format!("{ARN}:password::v1"));
-    assert_eq!(pinned(&member), Some(version("v1")));
-    assert_eq!(pinned(ARN), None);
-    assert_eq!(
-        repin(&format!("{ARN}:url::v1"), &version("v2")),
-        format!("{ARN}:url::v2")
-    );
-    assert_eq!(repin(ARN, &version("v2")), pin(None, &version("v2")));
-}
-
-#[test]
-fn of_a_secret_that_is_rotated_the_current_version_is_named_and_none_is_pinned() {
-    let moving = pin(Some("password"), &version("AWSCURRENT"));
-    assert_eq!(moving, format!("{ARN}:password:AWSCURRENT:"));
-    assert_eq!(pinned(&moving), Some(version("AWSCURRENT")));
-    assert_eq!(
-        repin(&moving, &version("v2")),
-        format!("{ARN}:password::v2")
-    );
-    assert_eq!(
-        repin(&format!("{ARN}:password::v2"), &version("AWSCURRENT")),
-        moving
-    );
-    // Another stage is somebody's own affair.
-    assert_eq!(pinned(&format!("{ARN}::AWSPREVIOUS:")), None);
-}
-
-#[test]
 fn a_health_check_stays_within_what_ecs_offers_and_needs_a_command() {
     assert_eq!(health(&[]), None);
     let check = health(&["/idp", "health"]).unwrap();

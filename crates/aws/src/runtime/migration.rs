@@ -14,7 +14,7 @@ use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 
 use super::family::read_definition;
 use super::task_definition::{WithTags, describe_revision};
-use super::{Names, definition, definition_read, lookup, service_calls};
+use super::{Names, definition_read, lookup, service_calls};
 use crate::client::Clients;
 
 /// The kind of a migration's node.
@@ -113,7 +113,7 @@ impl Running {
     fn pinned_by(&self, tasks: &TaskDefinition) -> Option<SecretVersion> {
         definition_read::container_of(tasks, &self.names.container)
             .and_then(|container| definition_read::secret_of(container, &self.variable))
-            .and_then(definition::pinned)
+            .and_then(crate::secret_store::value_from::pinned)
     }
 
     fn known(&self) -> Option<Option<SecretVersion>> {

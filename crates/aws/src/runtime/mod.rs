@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
+use deployer_core::capability::one_off::{OneOffs, Order};
 use deployer_core::capability::{
     Activation, Autopsy, Console, Entrance, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
     ServiceInputs, ServiceOutputs, Services, Serving,
@@ -47,7 +48,6 @@ use deployer_core::kind::{Declared, Kind, Site};
 use deployer_core::migration::{self as step, Migrated};
 use deployer_core::names::LEDGER_TAG;
 use deployer_core::node::{Token, Watch};
-use deployer_core::one_off::{OneOffs, Order};
 use deployer_core::ours::Owner;
 use deployer_core::spec::{Architecture, EnvironmentSpec, MigrateBy, MigrateSpec, ServiceSpec};
 

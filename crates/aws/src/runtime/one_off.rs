@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use aws_sdk_ecs::types::{ContainerDefinition, CpuArchitecture, TaskDefinition as SdkDefinition};
 use deployer_core::address::Address;
+use deployer_core::capability::one_off::{Exited, OneOffs, Order};
 use deployer_core::capability::{
     ImageRef, LogLine, RecordedRelease, Revision, Scope, SecretVersion,
 };
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::graph::{Output, Value};
-use deployer_core::one_off::{Exited, OneOffs, Order};
 use deployer_core::ours::Past;
 use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, SecretUse, ServiceSpec};
 use jiff::Timestamp;
@@ -30,8 +30,8 @@ use crate::app_runner::one_off::Runs;
 use crate::client::Clients;
 use crate::error::{Refusal, Told};
 use crate::ground::{ExecutionRole, Ground, Roles, TaskRole};
-use crate::logs::Streams;
-use crate::{logs, tags};
+use crate::log_streams::{self, Streams};
+use crate::tags;
 
 /// See [`deployer_core::capability::Services::one_offs`].
 pub(super) async fn of(
@@ -423,7 +423,7 @@ impl OneOffs for Tasks {
 
     async fn lines(&self, id: &str, since: Timestamp, limit: usize) -> Result<Vec<LogLine>> {
         let stream = Streams::Named(vec![self.stream(id)]);
-        logs::read(&self.clients, &self.names.log_group, stream, since, limit).await
+        log_streams::read(&self.clients, &self.names.log_group, stream, since, limit).await
     }
 
     fn look_command(&self, id: &str) -> String {

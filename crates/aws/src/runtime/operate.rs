@@ -17,7 +17,6 @@ use deployer_core::wait::{Look, Pace, Readiness, poll};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
-use super::definition::{pinned as pinned_by, repin};
 use super::lookup::describe;
 use super::registration::as_it_is;
 use super::rollout::{Asked, Judge};
@@ -26,6 +25,7 @@ use super::task_definition::{WithTags, describe_revision, family_of, short};
 use super::{Names, autopsy, rollout};
 use crate::client::Clients;
 use crate::error::{Told, incomplete};
+use crate::secret_store::value_from::{pinned as pinned_by, repin};
 
 /// How many revisions a list holds: each costs a call.
 const REVISIONS: usize = 20;

@@ -28,8 +28,8 @@ use uuid::Uuid;
 
 use super::{Names, exec, sessions, stream_of, tasks};
 use crate::client::Clients;
-use crate::logs::Streams;
-use crate::{logs, secret_store};
+use crate::log_streams::{self, Streams};
+use crate::secret_store;
 
 /// What a waiter ends with when nothing ran. A program that ends with it is told as ending with the
 /// next one.
@@ -302,7 +302,7 @@ impl Awaited {
             return;
         };
         let stream = Streams::Named(vec![stream_of(names, task)]);
-        let read = logs::read(clients, &names.log_group, stream, since, LOGGED);
+        let read = log_streams::read(clients, &names.log_group, stream, since, LOGGED);
         let lines = read.await.unwrap_or_default();
         let filled = match lines.len() < LOGGED {
             true => filled,

@@ -4,6 +4,7 @@ mod calls;
 mod kind;
 mod members;
 mod secret;
+pub(crate) mod value_from;
 mod versions;
 
 use std::sync::Arc;

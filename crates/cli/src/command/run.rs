@@ -9,6 +9,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use deployer_core::capability::one_off::{self, Exited, OneOffs, Order};
 use deployer_core::capability::{ImageRef, LogLine, RecordedRelease, Revision, SecretVersion};
 use deployer_core::engine::Interrupt;
 use deployer_core::error::{Error, ErrorKind, Result};
@@ -16,7 +17,6 @@ use deployer_core::history::{History, same_revision};
 use deployer_core::jobs::{self, End, Within};
 use deployer_core::ledger::Release;
 use deployer_core::node::Watch;
-use deployer_core::one_off::{self, Exited, OneOffs, Order};
 use deployer_core::ours::{Began, Certain, Noted};
 use serde_json::json;
 use uuid::Uuid;

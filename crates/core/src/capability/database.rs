@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-use super::{Birth, PasswordRule, SecretVersion, StoreStatus};
+use super::{Birth, PasswordRule, StoreStatus};
 use crate::error::Result;
 use crate::graph::{Graph, Output, Value};
+use crate::pins::SecretVersion;
 use crate::spec::DatabaseSpec;
 
 /// Declares managed PostgreSQL.

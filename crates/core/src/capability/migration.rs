@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ImageRef, MigrationRecord, MigrationStanding, SecretVersion};
 use crate::error::{ErrorKind, Result};
+use crate::migration_record::{MigrationRecord, MigrationStanding};
 use crate::node::Undone;
+use crate::pins::{ImageRef, SecretVersion};
 use crate::spec::MigrateSpec;
 
 /// Which database a name means: two that had the same name one after the other differ in it.

@@ -14,7 +14,7 @@ mod dns;
 mod logs;
 mod marked;
 mod migration;
-mod migration_record;
+pub mod one_off;
 mod registry;
 mod runtime;
 mod secret_store;
@@ -32,13 +32,16 @@ pub use dns::{Dns, RecordStatus, Zones};
 pub use logs::{LinesOf, LogLine, Logs};
 pub use marked::{Marked, Unlisted};
 pub use migration::{Birth, MigrationKey, Rerun};
-pub use migration_record::{MigrationRecord, MigrationStanding, Turn};
-pub use registry::{Destination, ImageContent, ImageRef, LocalImage, Registry, RegistryLogin};
-pub use runtime::{Revision, Runtime, Scope, ServiceInputs, ServiceOutputs};
-pub use secret_store::{SecretContent, SecretStore, SecretVersion};
+pub use one_off::{OneOffs, Order};
+pub use registry::{Destination, ImageContent, LocalImage, Registry, RegistryLogin};
+pub use runtime::{Runtime, Scope, ServiceInputs, ServiceOutputs};
+pub use secret_store::{SecretContent, SecretStore};
 pub use secrets::{SecretStatus, Secrets};
 pub use services::{
     Activation, Entrance, PutBack, RecordedRelease, RevisionInfo, Services, Serving, ServingState,
 };
 pub use store::{PasswordRule, StoreStatus};
 pub use survey::{Candidate, Findings, Network, Survey};
+
+pub use crate::migration_record::{MigrationRecord, MigrationStanding, Turn};
+pub use crate::pins::{ImageRef, Revision, SecretVersion};

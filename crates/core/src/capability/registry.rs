@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 
 use super::Scope;
 use crate::error::Result;
 use crate::graph::{Graph, Output};
 use crate::node::Watch;
+use crate::pins::ImageRef;
 use crate::spec::ServiceSpec;
 
 /// Declares containers' images.
@@ -24,11 +24,6 @@ pub trait Registry {
         scope: Scope,
     ) -> Output<ImageRef>;
 }
-
-/// An image in a target's own registry, pinned: `HOST/REPOSITORY@sha256:...`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ImageRef(pub String);
 
 /// The local image that a copy starts from, opened before planning.
 #[derive(Clone, Debug)]

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Birth, ImageRef, MigrationRecord, Rerun, SecretVersion};
+use super::{Birth, Rerun};
 use crate::address::Address;
 use crate::gate::{Checks, HoldsBack};
 use crate::graph::{Graph, Output, Value};
 use crate::ledger::Release;
+use crate::migration_record::MigrationRecord;
+use crate::pins::{ImageRef, Revision, SecretVersion};
 use crate::redeploy::Redeploy;
 use crate::spec::ServiceSpec;
 
@@ -30,11 +30,6 @@ pub trait Runtime {
     /// its gate. Pure.
     fn holds_back(&self, service: &ServiceSpec) -> HoldsBack;
 }
-
-/// The cloud's own word for a revision: an ECS task definition's ARN, a Cloud Run revision's name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Revision(pub String);
 
 /// What a service's nodes make.
 #[derive(Clone, Debug)]

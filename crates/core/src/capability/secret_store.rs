@@ -1,9 +1,9 @@
 //! Secrets: how the plan declares them, and what they are to hold.
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, Output, Value};
+use crate::pins::SecretVersion;
 use crate::spec::{Member, SecretSpec};
 
 /// Declares secrets.
@@ -26,15 +26,6 @@ pub trait SecretStore {
         secret: &SecretSpec,
         member: &Member,
     ) -> Output<SecretVersion>;
-}
-
-/// A secret's version as the runtime takes it. Never a value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretVersion {
-    /// The secret's own name in the cloud: an ARN, `projects/P/secrets/S`.
-    pub secret: String,
-    /// The version: a UUID, a number.
-    pub version: String,
 }
 
 /// What a secret is to hold, as found out before planning.

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::SecretVersion;
 use crate::address::Address;
 use crate::error::Result;
 use crate::node::Token;
+use crate::pins::SecretVersion;
 use crate::spec::{EnvironmentSpec, SecretSpec};
 
 /// A secret as the cloud has it. Never the value.

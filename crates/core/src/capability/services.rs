@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::{Autopsy, Console, ImageRef, Revision, SecretVersion};
+use super::{Autopsy, Console, OneOffs, Order};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::node::{Token, Watch};
-use crate::one_off::{OneOffs, Order};
 use crate::ours::Owner;
+use crate::pins::{ImageRef, Revision, SecretVersion};
 use crate::spec::{Architecture, EnvironmentSpec, ServiceSpec};
 use crate::wait::Readiness;
 

@@ -8,10 +8,10 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::capability::{MigrationRecord, MigrationStanding, Turn};
 use crate::error::Result;
 use crate::ledger::version::segment;
 use crate::ledger::{AT_ONCE, Ledger};
+use crate::migration_record::{MigrationRecord, MigrationStanding, Turn};
 
 const FOLDER: &str = "migrations";
 

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::capability::{ImageRef, Revision, SecretVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{AT_ONCE, Ledger};
+use crate::pins::{ImageRef, Revision, SecretVersion};
 use crate::spec::ServiceSpec;
 
 /// One applied version of one service on one target.

@@ -13,8 +13,8 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::address::{Address, CloudName};
-use crate::capability::{MigrationRecord, MigrationStanding};
 use crate::error::ErrorKind;
+use crate::migration_record::{MigrationRecord, MigrationStanding};
 use crate::ours::Noted;
 
 struct SetClock(Mutex<Timestamp>);

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::{Address, Target};
+use deployer_core::capability::one_off::{OneOffs, Order};
 use deployer_core::capability::{
     Activation, Birth, Cache, CacheOutputs, Caches, Caller, Cloud, Database, DatabaseOutputs,
     Databases, Dns, ImageRef, LinesOf, LocalImage, LogLine, Logs, Marked, Provider, RecordStatus,
@@ -31,7 +32,6 @@ use deployer_core::graph::{Graph, Output, Value};
 use deployer_core::kind::{Declared, Wish};
 use deployer_core::migration::{self, Migrated};
 use deployer_core::node::{Node, ResourceNode, Token, Watch};
-use deployer_core::one_off::{OneOffs, Order};
 use deployer_core::ours::{Owner, Past};
 use deployer_core::spec::{
     CacheSpec, DatabaseSpec, EnvironmentSpec, LeadsTo, Member, RecordSpec, SecretSpec, ServiceSpec,

@@ -49,20 +49,11 @@ where
             Err(error) if error::exists_already(&error) && !is_there().await? => {
                 not_yet("its name is still taken by one that was deleted")
             }
-            Err(error) if is_new_account(&error) && !unknown().is_zero() => not_yet(
+            Err(error) if error::is_new_account(&error) && !unknown().is_zero() => not_yet(
                 "Cloud Run does not know yet the accounts of the APIs that were switched on",
             ),
             outcome => Ok(Look::Found(outcome)),
         }
     })
     .await
-}
-
-/// Whether an account that comes with an API is not known yet: Cloud Run's agent, or what it may do
-/// with the account of the service (terraform-google-modules/terraform-google-cloud-run#28), or
-/// that account itself.
-pub(crate) fn is_new_account(error: &CloudError) -> bool {
-    let words = error.status().map_or("", |status| status.message.as_str());
-    words.contains("Service Agent does not have permission to get access tokens")
-        || words.contains("ervice account") && words.contains("does not exist")
 }

@@ -2,6 +2,7 @@
 
 // long: the contract of a runtime, answered in one go
 
+mod account;
 mod autopsy;
 pub(crate) mod conditions;
 pub(crate) mod container;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deployer_core::address::Address;
+use deployer_core::capability::one_off::{OneOffs, Order};
 use deployer_core::capability::{
     Activation, Autopsy, Entrance, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
     ServiceInputs, ServiceOutputs, Services, Serving, ServingState,
@@ -37,7 +39,6 @@ use deployer_core::kind::Site;
 use deployer_core::migration::{self as step, Identity, Migrated};
 use deployer_core::names::LEDGER_LABEL;
 use deployer_core::node::{Token, Watch};
-use deployer_core::one_off::{OneOffs, Order};
 use deployer_core::ours;
 use deployer_core::spec::{Architecture, EnvironmentSpec, Inject, MigrateSpec, ServiceSpec};
 use deployer_core::wait::Readiness;
@@ -53,7 +54,7 @@ use crate::identity_token;
 use crate::labels::{self, tags};
 use crate::paths::short;
 use crate::project::Project;
-use crate::secret_access::{self, Access, User, Whose};
+use crate::secret_access::{self, Access, Whose};
 use crate::secret_store::{held_in, moment};
 use container::{Variables, Way};
 use job::{Born, DatabasePin};
@@ -388,19 +389,6 @@ impl Composition<'_> {
             Output::of(&address)
         })
         .collect()
-    }
-
-    /// The services that take a secret and for which the manifest names no account, and their jobs.
-    fn users_of(&self, secret: &str) -> Vec<User> {
-        let takes = |service: &&ServiceSpec| service.secrets.values().any(|it| it.secret == secret);
-        let ground = &self.ground;
-        let unnamed = |service: &&ServiceSpec| ground.account_of(&service.key).is_none();
-        let services = self.env.services.values().filter(takes).filter(unnamed);
-        let services: Vec<&ServiceSpec> = services.collect();
-        let names = services.iter().map(|service| service.name.as_str());
-        let migrations = services.iter().filter_map(|it| it.migrate.as_ref());
-        let jobs = migrations.map(|migrate| migrate.job.as_str());
-        secret_access::users(&self.project, names, jobs)
     }
 
     fn variables(

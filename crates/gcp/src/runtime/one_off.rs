@@ -11,9 +11,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::LogLine;
+use deployer_core::capability::one_off::{Exited, OneOffs, Order};
 use deployer_core::error::{Error, Result};
 use deployer_core::node::Watch;
-use deployer_core::one_off::{Exited, OneOffs, Order};
 use deployer_core::ours::Past;
 use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use deployer_core::wait::{Look, Pace, poll};
@@ -27,7 +27,7 @@ use crate::paths::short;
 use crate::project::Project;
 use crate::runtime::instead::{Instead, task_of};
 use crate::runtime::jobs::{Executions, Program};
-use crate::runtime::{creation, job, operate, service};
+use crate::runtime::{creation, job, service};
 use crate::{logs, operation};
 
 /// The job that one-offs of a service are executions of. Names of services and of jobs are apart,
@@ -51,7 +51,7 @@ pub(super) async fn of(
             .hint("give the migration's job another name: `[targets.gcp.services.NAME] job`"));
     }
     let calls = service::Calls::new(project, &service.name);
-    let revision = operate::revision(&calls, short(&order.revision.0)).await?;
+    let revision = calls.revision(short(&order.revision.0)).await?;
     Ok(Executions {
         project: Arc::clone(project),
         job: job::Calls::new(project, &name),

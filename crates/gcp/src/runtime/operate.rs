@@ -13,11 +13,11 @@ use google_cloud_run_v2::model::{
     Container, RevisionTemplate, TrafficTarget, TrafficTargetAllocationType,
 };
 
+use crate::operation;
 use crate::paths::{Names, short};
 use crate::runtime::container::{self, RUN_ANNOTATION};
 use crate::runtime::service::{self, Calls};
 use crate::runtime::{rollout, shape};
-use crate::{error, operation};
 
 /// Carries `activation` out and waits until it is true. What is told of the service may lag behind
 /// what is known, the `generation`.
@@ -34,7 +34,7 @@ pub(crate) async fn carry_out(
     let follow = if activation.follow.is_empty() {
         None
     } else {
-        let revision = revision(calls, &wanted).await?;
+        let revision = calls.revision(&wanted).await?;
         stale_pins(&calls.project.names, &revision, &activation.follow).then_some(revision)
     };
     let service = calls.since(generation).await?;
@@ -42,14 +42,6 @@ pub(crate) async fn carry_out(
         None => move_traffic(calls, service, &wanted, activation.patience, watch).await,
         Some(revision) => renew(calls, service, &revision, activation, token, watch).await,
     }
-}
-
-/// A revision of the service.
-pub(crate) async fn revision(calls: &Calls, name: &str) -> Result<model::Revision> {
-    let path = format!("{}/revisions/{name}", calls.path());
-    let revisions = calls.project.clients.revisions.reading().await;
-    let outcome = revisions.get_revision().set_name(path).send().await;
-    outcome.map_err(|error| error::failed(error, &format!("cannot read revision `{name}`")))
 }
 
 /// Whether a revision pins another version of a secret that follows.
@@ -73,12 +65,12 @@ async fn move_traffic(
     watch: &dyn Watch,
 ) -> Result<Revision> {
     let mut since = service.generation;
-    let traffic = everything_to(revision, &service.traffic);
+    let traffic = shape::everything_to(revision, &service.traffic);
     let differs = rollout::show_asked(&service.traffic) != rollout::show_asked(&traffic);
     if differs || shape::has_candidate(&service.traffic) {
         since = since.max(point(calls, service, revision).await?.generation);
     }
-    let asked = rollout::show_asked(&everything_to(revision, &[]));
+    let asked = rollout::show_asked(&shape::everything_to(revision, &[]));
     wait_until(calls, (since, patience), watch, |service| {
         let now = rollout::show_asked(&service.traffic);
         let state = match now == asked {
@@ -100,7 +92,7 @@ async fn point(
     let asked = rollout::show_asked(&service.traffic);
     let mut tries = service::TRIES;
     loop {
-        let traffic = everything_to(revision, &service.traffic);
+        let traffic = shape::everything_to(revision, &service.traffic);
         let sent = calls
             .update(service.set_traffic(traffic), &["traffic"])
             .await;
@@ -120,15 +112,6 @@ async fn point(
                 .hint("look at what serves, then try again"));
         }
     }
-}
-
-/// Everything to one revision; addresses that tags give stay.
-pub(crate) fn everything_to(revision: &str, there: &[TrafficTarget]) -> Vec<TrafficTarget> {
-    let all = TrafficTarget::new()
-        .set_type(TrafficTargetAllocationType::Revision)
-        .set_revision(revision)
-        .set_percent(100);
-    std::iter::once(all).chain(shape::tags(there)).collect()
 }
 
 /// Makes a revision that is equal but for the secrets that follow.
@@ -231,7 +214,7 @@ fn template_of(
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
     );
-    Ok(taken_over(revision)?
+    Ok(shape::taken_over(revision)?
         .set_labels(labels)
         .set_annotations(annotations)
         .set_containers(containers))
@@ -251,39 +234,6 @@ fn is_systems(key: &str) -> bool {
             .strip_suffix(system)
             .is_some_and(|outer| outer.is_empty() || outer.ends_with('.'))
     })
-}
-
-/// Everything that a revision took over from its template: the two messages share their members'
-/// names, also of those that are newer than this program.
-pub(crate) fn taken_over(revision: &model::Revision) -> Result<RevisionTemplate> {
-    const OUTPUT: [&str; 18] = [
-        "name",
-        "uid",
-        "generation",
-        "createTime",
-        "updateTime",
-        "deleteTime",
-        "expireTime",
-        "launchStage",
-        "service",
-        "reconciling",
-        "conditions",
-        "observedGeneration",
-        "logUri",
-        "satisfiesPzs",
-        "scalingStatus",
-        "creator",
-        "etag",
-        "containerStatuses",
-    ];
-    let unreadable = |error: serde_json::Error| {
-        Error::internal("cannot make a template of a revision").because(error)
-    };
-    let mut members = serde_json::to_value(revision).map_err(unreadable)?;
-    if let Some(members) = members.as_object_mut() {
-        members.retain(|name, _| !OUTPUT.contains(&name.as_str()));
-    }
-    serde_json::from_value(members).map_err(unreadable)
 }
 
 /// Waits, for so long, until the service, told as of generation `since` or later, is judged ready.
@@ -375,15 +325,5 @@ mod tests {
             BTreeMap::from([("DATABASE_URL".to_owned(), version("4"))])
         );
         assert_eq!(template.labels.len(), 1);
-    }
-
-    #[test]
-    fn moving_the_traffic_keeps_the_addresses_that_tags_give() {
-        let tag = TrafficTarget::new()
-            .set_revision("idp-00001-xyz")
-            .set_tag("preview");
-        let traffic = everything_to("idp-00002-abc", std::slice::from_ref(&tag));
-        assert_eq!(rollout::show_asked(&traffic), "idp-00002-abc 100%");
-        assert_eq!(traffic[1], tag);
     }
 }

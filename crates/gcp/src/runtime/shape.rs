@@ -5,11 +5,13 @@
 
 use crate::spec::{GcpService, Ingress};
 use deployer_core::capability::ImageRef;
+use deployer_core::error::{Error, Result};
 use deployer_core::fields::{FieldChange, Fields};
 use deployer_core::graph::Value;
 use deployer_core::kind::Ownership;
 use deployer_core::spec::ServiceSpec;
 use google_cloud_api::model::LaunchStage;
+use google_cloud_run_v2::model;
 use google_cloud_run_v2::model::volume::VolumeType;
 use google_cloud_run_v2::model::{
     BuildConfig, Container, IngressTraffic, Probe, RevisionTemplate, Service, TrafficTarget,
@@ -237,6 +239,15 @@ fn is_small(container: &Container) -> bool {
     cpu.is_some_and(|cpu| quantity::read_cpu(cpu).starts_with("0."))
 }
 
+/// Everything to one revision; addresses that tags give stay.
+pub(crate) fn everything_to(revision: &str, there: &[TrafficTarget]) -> Vec<TrafficTarget> {
+    let all = TrafficTarget::new()
+        .set_type(TrafficTargetAllocationType::Revision)
+        .set_revision(revision)
+        .set_percent(100);
+    std::iter::once(all).chain(tags(there)).collect()
+}
+
 /// Everything to the newest revision; addresses that tags give stay.
 fn everything_to_the_latest(there: &[TrafficTarget]) -> Vec<TrafficTarget> {
     let latest = TrafficTarget::new()
@@ -425,6 +436,39 @@ pub(crate) fn around_as_before(
         .set_or_clear_build_config(before.build_config.clone());
     let paths = paths.into_iter().filter(|path| *path != "traffic");
     (around, paths.collect())
+}
+
+/// Everything that a revision took over from its template: the two messages share their members'
+/// names, also of those that are newer than this program.
+pub(crate) fn taken_over(revision: &model::Revision) -> Result<RevisionTemplate> {
+    const OUTPUT: [&str; 18] = [
+        "name",
+        "uid",
+        "generation",
+        "createTime",
+        "updateTime",
+        "deleteTime",
+        "expireTime",
+        "launchStage",
+        "service",
+        "reconciling",
+        "conditions",
+        "observedGeneration",
+        "logUri",
+        "satisfiesPzs",
+        "scalingStatus",
+        "creator",
+        "etag",
+        "containerStatuses",
+    ];
+    let unreadable = |error: serde_json::Error| {
+        Error::internal("cannot make a template of a revision").because(error)
+    };
+    let mut members = serde_json::to_value(revision).map_err(unreadable)?;
+    if let Some(members) = members.as_object_mut() {
+        members.retain(|name, _| !OUTPUT.contains(&name.as_str()));
+    }
+    serde_json::from_value(members).map_err(unreadable)
 }
 
 /// The short name of a revision as the service gives it. `None` when there is none.

@@ -17,6 +17,7 @@ use google_cloud_run_v2::model::{EnvVar, ServiceScaling, VpcAccess};
 use super::*;
 use crate::ground::Ground;
 use crate::paths::test_names;
+use crate::runtime::rollout;
 
 const IMAGE: &str = "europe-west1-docker.pkg.dev/demo-project/idp-staging/idp@sha256:aa";
 
@@ -503,4 +504,14 @@ fn another_projects_network_of_the_same_name_is_another_one() {
     };
     let abroad = "projects/host/locations/europe-west1/connectors/vpc";
     assert_ne!(connector("vpc"), connector(abroad));
+}
+
+#[test]
+fn moving_the_traffic_keeps_the_addresses_that_tags_give() {
+    let tag = TrafficTarget::new()
+        .set_revision("idp-00001-xyz")
+        .set_tag("preview");
+    let traffic = everything_to("idp-00002-abc", std::slice::from_ref(&tag));
+    assert_eq!(rollout::show_asked(&traffic), "idp-00002-abc 100%");
+    assert_eq!(traffic[1], tag);
 }

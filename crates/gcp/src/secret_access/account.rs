@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use deployer_core::error::Result;
 use deployer_core::graph::Value;
 
-use crate::error::Found;
 use crate::ground::ServiceAccount;
 use crate::project::Project;
-use crate::runtime::{job, service};
 
 /// The account that services without one of their own run as, in addresses.
 const DEFAULT: &str = "default-compute";
@@ -56,41 +55,25 @@ impl Account {
 }
 
 /// What runs as an account that the manifest does not name: what is there goes on as it is.
-#[derive(Clone)]
-pub(crate) enum User {
-    /// A service.
-    Service(service::Calls),
-    /// A job.
-    Job(job::Calls),
+#[async_trait]
+pub(crate) trait RunsAs: Send + Sync {
+    /// The project that it is in.
+    fn project(&self) -> &Project;
+
+    /// Its name in Cloud Run, in full.
+    fn path(&self) -> String;
+
+    /// The account that it runs as, in Cloud Run's words. Empty where it names none, is not there
+    /// or cannot be seen.
+    async fn account(&self) -> Result<String>;
 }
 
-impl User {
-    /// The account that it runs as. One that is not there yet, or cannot be seen, is made as the
-    /// default one. Asked once: where the manifest is silent no run changes it.
-    async fn account(&self) -> Result<Account> {
-        let (project, path) = match self {
-            Self::Service(calls) => (&calls.project, calls.path()),
-            Self::Job(calls) => (&calls.project, calls.path()),
-        };
-        let email = project.run_as.of(&path, || self.email()).await?;
-        Ok(Account::as_read(&email, project.number.get()))
-    }
-
-    async fn email(&self) -> Result<String> {
-        Ok(match self {
-            Self::Service(calls) => match calls.find().await? {
-                Found::Here(service) => service.template.unwrap_or_default().service_account,
-                Found::Absent | Found::Denied(_) => String::new(),
-            },
-            Self::Job(calls) => match calls.find().await? {
-                Found::Here(job) => {
-                    let task = job.template.and_then(|execution| execution.template);
-                    task.unwrap_or_default().service_account
-                }
-                Found::Absent | Found::Denied(_) => String::new(),
-            },
-        })
-    }
+/// The account that a user runs as. One that is not there yet, or cannot be seen, is made as the
+/// default one. Asked once: where the manifest is silent no run changes it.
+async fn account_of(user: &dyn RunsAs) -> Result<Account> {
+    let project = user.project();
+    let account = project.run_as.of(&user.path(), || user.account()).await?;
+    Ok(Account::as_read(&account, project.number.get()))
 }
 
 /// Whose access to a secret is meant.
@@ -99,7 +82,7 @@ pub(crate) enum Whose {
     /// That of the account that the manifest names.
     Named(Account),
     /// That of whatever these run as.
-    Of(Vec<User>),
+    Of(Vec<Arc<dyn RunsAs>>),
 }
 
 impl Whose {
@@ -127,23 +110,12 @@ impl Whose {
         };
         let mut accounts = Vec::new();
         for user in users {
-            accounts.push(user.account().await?);
+            accounts.push(account_of(user.as_ref()).await?);
         }
         accounts.sort();
         accounts.dedup();
         Ok(accounts)
     }
-}
-
-/// The services and jobs that take a secret, for an account that the manifest does not name.
-pub(crate) fn users<'a>(
-    project: &Arc<Project>,
-    services: impl Iterator<Item = &'a str>,
-    jobs: impl Iterator<Item = &'a str>,
-) -> Vec<User> {
-    let services = services.map(|name| User::Service(service::Calls::new(project, name)));
-    let jobs = jobs.map(|name| User::Job(job::Calls::new(project, name)));
-    services.chain(jobs).collect()
 }
 
 #[cfg(test)]

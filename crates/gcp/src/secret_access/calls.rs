@@ -11,7 +11,6 @@ use super::account::Account;
 use super::policy::{ROLE, SUFFICE, changed, has, may_hide};
 use crate::error::{self, CloudError, Found};
 use crate::project::Project;
-use crate::runtime::creation;
 use crate::secret_store::Store;
 
 /// What the caller needs to write a secret's policy.
@@ -293,7 +292,7 @@ impl Calls {
                     Ok(Look::NotYet("somebody else changes it as well".to_owned()))
                 }
                 // Who may read everything in the project needs nothing more.
-                Err(error) if creation::is_new_account(&error) && !unknown().is_zero() => Ok(
+                Err(error) if error::is_new_account(&error) && !unknown().is_zero() => Ok(
                     Look::NotYet("Google has yet to make the account known".to_owned()),
                 ),
                 Err(error) if error::is_denied(&error) && wanted => {

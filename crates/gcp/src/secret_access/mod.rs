@@ -8,7 +8,7 @@ mod calls;
 mod given;
 mod policy;
 
-pub(crate) use account::{User, Whose, users};
+pub(crate) use account::{RunsAs, Whose};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

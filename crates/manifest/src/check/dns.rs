@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::check::gcp::PROJECT;
 use crate::check::{Shape, shape};
 use crate::model::Manifest;
+use crate::names::canonical;
 use crate::problem::Report;
-use crate::resolve::canonical;
 use crate::section::{DnsProvider, GcpDns};
 use crate::source::KeyPath;
 

@@ -7,8 +7,8 @@ use deployer_aws::spec::Domain;
 
 use crate::check::dns::{self, ROUTE_53_ZONE};
 use crate::model::Manifest;
+use crate::names::canonical;
 use crate::problem::Report;
-use crate::resolve::canonical;
 use crate::section::{AwsRuntime, AwsService};
 use crate::source::KeyPath;
 

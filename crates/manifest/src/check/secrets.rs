@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::layers::nearest;
 use deployer_core::spec::Inject;
 
+use crate::layers::nearest;
 use crate::model::{EnvValue, From, Manifest, Secret};
 use crate::names;
 use crate::problem::{Part, Report};
@@ -42,6 +42,25 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
         }
     }
     pairs(manifest, report);
+}
+
+/// Refuses a secret that is not declared where it is used.
+pub(super) fn declared(secret: &str, path: &KeyPath, manifest: &Manifest, report: &mut Report<'_>) {
+    let known = manifest.secret_keys();
+    let table = KeyPath::new(["secrets", secret]);
+    let unclear = report.distrusts(&table) || report.distrusts(&KeyPath::new(["keys"]));
+    if known.iter().any(|known| known == secret) || unclear {
+        return;
+    }
+    let nearest = nearest(secret, known.iter().map(String::as_str));
+    let help = match (manifest.called_now("secret", secret), nearest) {
+        (Some(now), _) => now.hint(),
+        (None, Some(word)) => {
+            format!("did you mean `{word}`? else declare `[secrets.{secret}]`")
+        }
+        (None, None) => format!("declare `[{table}]`"),
+    };
+    report.error(path, format!("the secret `{secret}` is not declared"), help);
 }
 
 /// The secrets that services use, and those that they use by a misspelt name.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use deployer_core::address::CloudName;
 
 use crate::catalogue;
+use crate::check::secrets::declared;
 use crate::check::{replicas, verify};
-use crate::layers::nearest;
 use crate::model::{EnvValue, Manifest, MigrateMode, Service};
 use crate::problem::{Part, Report};
 use crate::section::AwsRuntime;
@@ -129,24 +129,6 @@ pub(super) fn plain_secret(text: &str, path: &KeyPath, report: &mut Report<'_>) 
         let help = "declare it in `[secrets]` and write { secret = \"NAME\" } here";
         report.warning(path, Part::HiddenValue, message, help);
     }
-}
-
-pub(super) fn declared(secret: &str, path: &KeyPath, manifest: &Manifest, report: &mut Report<'_>) {
-    let known = manifest.secret_keys();
-    let table = KeyPath::new(["secrets", secret]);
-    let unclear = report.distrusts(&table) || report.distrusts(&KeyPath::new(["keys"]));
-    if known.iter().any(|known| known == secret) || unclear {
-        return;
-    }
-    let nearest = nearest(secret, known.iter().map(String::as_str));
-    let help = match (manifest.called_now("secret", secret), nearest) {
-        (Some(now), _) => now.hint(),
-        (None, Some(word)) => {
-            format!("did you mean `{word}`? else declare `[secrets.{secret}]`")
-        }
-        (None, None) => format!("declare `[{table}]`"),
-    };
-    report.error(path, format!("the secret `{secret}` is not declared"), help);
 }
 
 /// Whether a task on ECS would have no role: its agent acts with it (boto/boto3#3173). On App

@@ -4,7 +4,7 @@
 use regex::Regex;
 use serde_json_path::JsonPath;
 
-use crate::check::services::declared;
+use crate::check::secrets::declared;
 use crate::model::{Check, Manifest, Method, Service};
 use crate::problem::{Part, Report};
 use crate::source::KeyPath;

@@ -7,11 +7,6 @@ use crate::interpolate::Scope;
 use crate::model::{Check, Service, TokenRequest};
 use crate::source::KeyPath;
 
-/// A name as the DNS compares it: lower case, without the last dot.
-pub(crate) fn canonical(name: &str) -> String {
-    name.trim_end_matches('.').to_lowercase()
-}
-
 impl Resolver<'_> {
     pub(super) fn verify(&mut self, key: &str, service: &Service, scope: &Scope) -> VerifySpec {
         let verify = &service.verify;

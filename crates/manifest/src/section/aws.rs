@@ -125,7 +125,7 @@ pub struct AwsService {
     /// case.
     pub adopt: bool,
     /// What the tasks run on here: as in `[services.NAME]`.
-    #[schemars(schema_with = "crate::schema::architecture")]
+    #[schemars(schema_with = "crate::described::architecture")]
     pub architecture: Option<Architecture>,
     /// CPU of one task: as in `[services.NAME]`.
     #[schemars(with = "Option<Cpu>")]

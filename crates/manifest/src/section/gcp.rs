@@ -114,7 +114,7 @@ pub struct GcpService {
     /// Takes over a service that nobody has marked; what another owner marked stays that one's.
     pub adopt: bool,
     /// What the instances run on here: as in `[services.NAME]`; Cloud Run has `x86_64` only.
-    #[schemars(schema_with = "crate::schema::architecture")]
+    #[schemars(schema_with = "crate::described::architecture")]
     pub architecture: Option<Architecture>,
     /// CPU of one instance: as in `[services.NAME]`.
     #[schemars(with = "Option<Cpu>")]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::key;
 use crate::Credentials;
-use crate::auth::secret;
+use crate::credentials::secret;
 
 /// The user that marks what looks like a password as an identity token.
 pub(super) const TOKEN_USER: &str = "<token>";

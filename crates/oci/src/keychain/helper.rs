@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use super::file::login;
 use crate::Credentials;
-use crate::auth::secret;
+use crate::credentials::secret;
 
 /// A helper may ask a person; nobody may keep the program waiting for ever.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);

@@ -238,7 +238,7 @@ impl Resource for Service {
         }
         match self.scope {
             Scope::CodeOnly if !self.known => {
-                return Err(crate::runtime::service::calls::unknown(self.name()));
+                return Err(deployer_core::ours::unknown(self.name()));
             }
             // It never came to be, or is half gone: only a whole apply makes it anew.
             Scope::CodeOnly if is_useless(&there.service) => return Err(absent(self.name())),

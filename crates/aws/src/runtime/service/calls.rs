@@ -20,13 +20,6 @@ pub(crate) fn absent(name: &str) -> Error {
     .hint("`deployer apply` makes it; a code-only one (`--only`) does not")
 }
 
-/// The error for a code-only deployment of a service that may be somebody else's.
-pub(crate) fn unknown(name: &str) -> Error {
-    let what = format!("service `{name}` is not known to be ours: the ledger does not name it");
-    Error::new(ErrorKind::Conflict, what)
-        .hint("run `deployer apply` without `--only` once: it looks at the mark of the service")
-}
-
 /// Changes the tags of a service; writes nothing where there is nothing to change.
 pub(in crate::runtime) async fn retag(
     clients: &Clients,

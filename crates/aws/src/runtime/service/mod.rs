@@ -41,7 +41,7 @@ use crate::runtime::task_definition::WithTags;
 use crate::runtime::{Names, autopsy, operate, rollout};
 use crate::site::prelude::*;
 use crate::tags::{self, Ownership};
-use calls::{absent, retag, send_update, unknown};
+use calls::{absent, retag, send_update};
 use fields::{
     UNDEPLOYED, as_before, deployment_configuration, describe_rollout, fields_of, for_good,
     is_around, tags_of,
@@ -412,7 +412,7 @@ impl Resource for Service {
         match (service.status(), self.scope) {
             // Tags are not visible to a code-only deployment: the ledger decides.
             (Some("ACTIVE"), Scope::CodeOnly) if self.known => ours(service),
-            (Some("ACTIVE"), Scope::CodeOnly) => Err(unknown(self.name())),
+            (Some("ACTIVE"), Scope::CodeOnly) => Err(deployer_core::ours::unknown(self.name())),
             (_, Scope::CodeOnly) => Err(absent(self.name())),
             (Some("ACTIVE"), Scope::Whole) => match self.ownership.foreign(&tags_of(&service)) {
                 Some(how) => Ok(Reading::Foreign(how)),

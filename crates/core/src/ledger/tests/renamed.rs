@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::*;
-use crate::capability::SecretVersion;
+use crate::pins::SecretVersion;
 use crate::redeploy::Redeploy;
 use crate::renames::{Keyed, Renames};
 

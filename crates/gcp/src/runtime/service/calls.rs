@@ -58,6 +58,14 @@ impl Calls {
         outcome.map_err(|error| error::failed(error, &self.cannot("read")))
     }
 
+    /// A revision of the service.
+    pub(crate) async fn revision(&self, name: &str) -> Result<model::Revision> {
+        let path = format!("{}/revisions/{name}", self.path());
+        let revisions = self.project.clients.revisions.reading().await;
+        let outcome = revisions.get_revision().set_name(path).send().await;
+        outcome.map_err(|error| error::failed(error, &format!("cannot read revision `{name}`")))
+    }
+
     /// Sends what `service` says at these paths with its etag, and returns what the cloud then
     /// says.
     ///

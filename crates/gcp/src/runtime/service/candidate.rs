@@ -18,7 +18,7 @@ use google_cloud_run_v2::model::{
 
 use super::ours::stamped;
 use super::{PAUSE, RunService, TRIES};
-use crate::runtime::{counts, operate, rollout, shape};
+use crate::runtime::{counts, rollout, shape};
 
 /// "Combined traffic tag and service name cannot exceed 46 characters." (the API's own words, as in
 /// firebase/firebase-tools #6137)
@@ -56,7 +56,7 @@ fn beside(now: &model::Service) -> Vec<TrafficTarget> {
         true => others.collect(),
         false => {
             let serving = shape::revision_name(&now.latest_ready_revision).unwrap_or_default();
-            operate::everything_to(serving, &now.traffic)
+            shape::everything_to(serving, &now.traffic)
         }
     };
     traffic.push(newest);

@@ -10,8 +10,8 @@ use google_cloud_run_v2::model;
 
 use super::RunService;
 use super::ours::deployed_over;
+use crate::runtime::rollout;
 use crate::runtime::shape::{self, revision_name};
-use crate::runtime::{operate, rollout};
 
 /// The revision that serves everything although a newer one was made, which cannot, or past which
 /// the traffic is led.
@@ -38,7 +38,7 @@ impl RunService {
                 let mut fields = self.desired_of_newest(serving);
                 fields.set(
                     "traffic",
-                    rollout::show_asked(&operate::everything_to(&name, &[])),
+                    rollout::show_asked(&shape::everything_to(&name, &[])),
                 );
                 fields
             }
@@ -114,10 +114,10 @@ impl RunService {
         if name == newest {
             return None;
         }
-        let revision = operate::revision(&self.calls, name).await.ok()?;
+        let revision = self.calls.revision(name).await.ok()?;
         Some(Serves {
             name: name.clone(),
-            template: operate::taken_over(&revision).ok()?,
+            template: shape::taken_over(&revision).ok()?,
             newest: newest.to_owned(),
         })
     }

@@ -17,7 +17,7 @@ use crate::error::{CloudError, Found};
 use crate::hints;
 use crate::operation;
 use crate::runtime::patience::Turn;
-use crate::runtime::{conditions, creation, operate, rollout, shape};
+use crate::runtime::{conditions, creation, rollout, shape};
 
 impl RunService {
     /// As soon as it is not refused for what passes by itself.
@@ -68,7 +68,7 @@ impl RunService {
             let paths = shape::around(changes);
             let template = now.template.clone().unwrap_or_default();
             let pinned = self.reused(&now);
-            let pinned = pinned.map(|(name, _)| operate::everything_to(&name, &now.traffic));
+            let pinned = pinned.map(|(name, _)| shape::everything_to(&name, &now.traffic));
             let wanted = self.wanted(now)?.set_template(template);
             let wanted = match pinned {
                 Some(traffic) => wanted.set_traffic(traffic),

@@ -4,9 +4,8 @@ use deployer_aws::names as rules;
 
 use super::{AwsRuntime, AwsSection};
 use crate::called::Called;
-use crate::model::Manifest;
 use crate::names;
-use crate::naming::Named;
+use crate::names::Named;
 use crate::section::Section;
 use crate::source::KeyPath;
 
@@ -26,17 +25,9 @@ pub struct AwsNames {
     pub log_group: String,
 }
 
-impl Manifest {
-    /// What runs `service` on AWS.
-    pub fn aws_runtime(&self, service: &str) -> AwsRuntime {
-        let target = self.targets.aws.as_ref();
-        target.map_or_else(AwsRuntime::default, |target| target.runtime_of(service))
-    }
-}
-
 impl AwsSection {
     /// What runs `service`.
-    pub(super) fn runtime_of(&self, service: &str) -> AwsRuntime {
+    pub(crate) fn runtime_of(&self, service: &str) -> AwsRuntime {
         let own = self.services.get(service).and_then(|own| own.runtime);
         own.unwrap_or(self.runtime)
     }

@@ -10,19 +10,22 @@ use super::{
     AwsCache, AwsDatabase, AwsRuntime, AwsScaling, AwsSection, AwsService, CacheTls, Maintenance,
 };
 use crate::called::Called;
-use crate::model::Manifest;
-use crate::resolve::canonical;
+use crate::names::canonical;
 
-impl Manifest {
-    /// What AWS alone is asked for in `environment`; files are found from `folder`. `None` where
-    /// the manifest has no such target.
-    pub fn aws_spec(&self, environment: &str, folder: &Path) -> Option<AwsSpec> {
-        let target = self.targets.aws.as_ref()?;
-        let services = self.services.keys();
-        let services = services.map(|key| {
+impl AwsSection {
+    /// What AWS alone is asked for, by an app in an environment with these services; files are
+    /// found from `folder`.
+    pub(crate) fn spec<'a>(
+        &self,
+        app: &str,
+        environment: &str,
+        services: impl Iterator<Item = Called<'a>>,
+        folder: &Path,
+    ) -> AwsSpec {
+        let services = services.map(|called| {
             (
-                key.clone(),
-                target.service_spec(&self.app, environment, self.called(key)),
+                called.key.to_owned(),
+                self.service_spec(app, environment, called),
             )
         });
         let AwsSection {
@@ -47,17 +50,17 @@ impl Manifest {
             log_retention_days,
             databases,
             caches,
-        } = target;
+        } = self;
         let databases = databases.iter();
         let databases = databases.map(|(key, own)| (key.clone(), database(own.clone(), folder)));
         let caches = caches.iter();
         let caches = caches.map(|(key, own)| (key.clone(), cache(own.clone())));
-        Some(AwsSpec {
+        AwsSpec {
             account: account.clone(),
             region: region.clone(),
             cluster: match cluster {
                 Some(cluster) => cluster.clone(),
-                None => deployer_aws::names::cluster(&self.app, environment),
+                None => deployer_aws::names::cluster(app, environment),
             },
             cluster_is_ours: cluster.is_none(),
             subnets: subnets.clone(),
@@ -71,11 +74,9 @@ impl Manifest {
             services: services.collect(),
             databases: databases.collect(),
             caches: caches.collect(),
-        })
+        }
     }
-}
 
-impl AwsSection {
     fn service_spec(&self, app: &str, environment: &str, called: Called<'_>) -> aws::AwsService {
         let names = self.names(app, environment, called);
         let key = called.key;

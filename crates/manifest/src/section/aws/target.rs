@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::{AwsRuntime, AwsSection};
 use crate::called::Called;
-use crate::naming::Named;
-use crate::resolve::canonical;
+use crate::names::Named;
+use crate::names::canonical;
 use crate::section::{
     LedgerPlace, OwnInstance, OwnService, SecretOverride, Section, ServiceNames, beside_default,
 };

@@ -5,7 +5,7 @@ use deployer_gcp::names as rules;
 use super::GcpSection;
 use crate::called::Called;
 use crate::names;
-use crate::naming::Named;
+use crate::names::Named;
 use crate::section::Section;
 use crate::source::KeyPath;
 

@@ -8,11 +8,10 @@ use super::{
     DnsProvider, Egress, GcpCache, GcpDatabase, GcpSection, GcpService, Ingress, MaintenanceWindow,
     Weekday,
 };
-use crate::model::Manifest;
 
-impl Manifest {
-    /// What Google Cloud alone is asked for. `None` where the manifest has no such target.
-    pub fn gcp_spec(&self) -> Option<GcpSpec> {
+impl GcpSection {
+    /// What Google Cloud alone is asked for.
+    pub(crate) fn spec(&self) -> GcpSpec {
         let GcpSection {
             // What `target.rs` says of every target.
             ledger: _,
@@ -32,14 +31,14 @@ impl Manifest {
             services,
             databases,
             caches,
-        } = self.targets.gcp.as_ref()?;
+        } = self;
         let services = services.iter();
         let services = services.map(|(key, own)| (key.clone(), service(own.clone())));
         let databases = databases.iter();
         let databases = databases.map(|(key, own)| (key.clone(), database(own.clone())));
         let caches = caches.iter();
         let caches = caches.map(|(key, own)| (key.clone(), cache(own.clone())));
-        Some(GcpSpec {
+        GcpSpec {
             project: project.clone(),
             region: region.clone(),
             service_account: service_account.clone(),
@@ -58,7 +57,7 @@ impl Manifest {
             services: services.collect(),
             databases: databases.collect(),
             caches: caches.collect(),
-        })
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 
 use super::*;
 use crate::address::Address;
-use crate::capability::{MigrationRecord, MigrationStanding};
 use crate::fields::Fields;
 use crate::journal::Event;
 use crate::ledger::{LedgerMigrations, Release, RunJournal};
+use crate::migration_record::{MigrationRecord, MigrationStanding};
 use crate::ours::{Began, Certain, Noted};
 
 /// One's write to this place is held up; its lease runs out, two takes over, says something and

@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::{LogLine, RecordedRelease};
 use crate::address::Address;
-use crate::capability::{LogLine, RecordedRelease, Revision, SecretVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jobs::{self, Execution, Jobs, Nth, Started};
+use crate::pins::{Revision, SecretVersion};
 
 /// What is to run.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ pub trait OneOffs: Jobs {
     /// What the program printed since then, oldest first, at most `limit` lines (the newest ones),
     /// and nothing that the cloud says of it. Lines may come late, as with [`Logs`].
     ///
-    /// [`Logs`]: crate::capability::Logs
+    /// [`Logs`]: super::Logs
     async fn lines(&self, id: &str, since: Timestamp, limit: usize) -> Result<Vec<LogLine>>;
 
     /// The command by which a person sees how one stands. Pure.
