@@ -19,20 +19,16 @@ use crate::again::Again;
 use crate::args::{ApplyArgs, Global};
 use crate::exit::Exit;
 use crate::facts::revision_name;
-use crate::record::{self, Recorded};
+use crate::named;
+use crate::pins;
+use crate::record::Recorded;
 use crate::run::{Journals, Unwritten};
-use crate::scene;
 use crate::session::{Place, Session};
 use crate::system::Stop;
 use crate::verification::{self, Verified, Wanted};
 use crate::view::served::Checked;
 use crate::view::{self, foreign};
 use crate::work::Work;
-
-/// A load balancer takes about a minute to send traffic to targets that just became healthy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-/// No check of a service that serves takes longer.
-pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How the services took it.
 #[derive(Default)]
@@ -86,15 +82,15 @@ pub async fn examine(
     let wanted = Wanted {
         places: due.places.clone(),
         services: services.into_iter().collect(),
-        patience: PATIENCE,
+        patience: verification::PATIENCE,
         admission: due.admission,
-        timeout: TIMEOUT,
+        timeout: verification::TIMEOUT,
     };
     let subject = (
         session.loaded.manifest.app.as_str(),
         session.loaded.environment.as_str(),
     );
-    let reporter = view::progress::beside(global.json, subject, &scene::names(session));
+    let reporter = view::progress::beside(global.json, subject, &named::names(session));
     let steps = Steps::of(&acceptance, &due.places, journals);
     steps.begin(unwritten).await;
     tokio::select! {
@@ -281,7 +277,7 @@ async fn note(
 /// Where a rollback that names no release goes.
 async fn way_back(place: &Place, release: &Release) -> Result<Option<u64>> {
     let releases = place.ledger.releases(&release.service).await?;
-    let follows = record::follows(place);
+    let follows = pins::follows(place);
     let history = History::new(&releases, &follows);
     Ok(history.before(release).map(|earlier| earlier.number))
 }

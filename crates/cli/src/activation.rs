@@ -2,24 +2,22 @@
 //! was killed is finished by the next command in the same way.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{Activation, Cloud, RecordedRelease, Revision, SecretVersion};
+use deployer_core::capability::{Activation, RecordedRelease, Revision, SecretVersion};
 use deployer_core::engine::Verdict;
 use deployer_core::error::{Error, ErrorKind, Result};
-use deployer_core::fields::Fields;
-use deployer_core::graph::{Graph, Listed};
+use deployer_core::graph::Graph;
 use deployer_core::history::{History, same_revision};
 use deployer_core::ledger::{Hold, Release};
-use deployer_core::node::{Evidence, Step, Token, Undone, Watch};
-use deployer_core::ours::Owner;
 use deployer_core::plan::{self, Prepared, Subject};
 use deployer_core::spec::OnRollback;
 
+use crate::activate::{Activate, Serves};
 use crate::left;
-use crate::record::{self, Recorded};
+use crate::pins;
+use crate::record::Recorded;
 use crate::run::{self, Journals, Manner, Unwritten};
 use crate::session::{Place, Session};
 use crate::system::{self, Stop};
@@ -91,15 +89,15 @@ impl<'a> Choice<'a> {
             .pinned(&to.spec.name, &to.revision)
             .await;
         let pinned = pinned.map_err(|error| gone(error, &to, place))?;
-        let to = record::with_pins(to, &pinned);
+        let to = pins::with_pins(to, &pinned);
         // What it pins tells what a hold on it is about; without it the hold is on the content
         // alone.
-        let from = record::pinning(place, from).await;
+        let from = pins::pinning(place, from).await;
         let follow = following(place, &to).await?;
         check_pins(place, &to, &pinned, &follow).await?;
         let current = current(place, &from).await?;
         let rejects = {
-            let (releases, follows) = ([from.clone(), to.clone()], record::follows(place));
+            let (releases, follows) = ([from.clone(), to.clone()], pins::follows(place));
             let history = History::new(&releases, &follows);
             !history.same_content(&from, &to) && !same_revision(&from.revision, &to.revision)
         };
@@ -249,7 +247,7 @@ impl<'a> Choice<'a> {
 /// What an apply would pin now of the secrets of `from` that a rollback restores, by the manifest's
 /// names: a later one may mend it. Of a secret that is not there any more, what `from` pins.
 async fn current(place: &Place, from: &Release) -> Result<BTreeMap<String, SecretVersion>> {
-    let follows = record::follows(place);
+    let follows = pins::follows(place);
     let mut current = BTreeMap::new();
     for (key, pinned) in from.secrets.iter().filter(|(key, _)| !follows(key)) {
         let status = match place.env.secrets.get(key) {
@@ -337,56 +335,6 @@ async fn following(place: &Place, to: &Release) -> Result<BTreeMap<String, Secre
         }
     }
     Ok(follow)
-}
-
-/// The step that makes a revision serve.
-struct Activate {
-    cloud: Arc<dyn Cloud>,
-    owner: Owner,
-    address: Address,
-    /// The release, as people write it.
-    release: String,
-    activation: Activation,
-    /// What serves in the end.
-    serves: Serves,
-}
-
-type Serves = Arc<Mutex<Option<Revision>>>;
-
-impl Listed for Activate {}
-
-#[async_trait]
-impl Step for Activate {
-    fn address(&self) -> &Address {
-        &self.address
-    }
-
-    async fn evidence(&self) -> Result<Evidence> {
-        Ok(Evidence::NotDone(format!("{} is to serve", self.release)))
-    }
-
-    fn desired(&self) -> Fields {
-        let mut fields = Fields::new();
-        fields.set("release", self.release.clone());
-        fields.set("revision", self.activation.revision.0.clone());
-        fields
-    }
-
-    fn publish(&self) {}
-
-    async fn run(&self, token: &Token, watch: &dyn Watch) -> Result<()> {
-        let runtime = self.cloud.services();
-        runtime
-            .must_be_of(&self.owner, &self.activation.service)
-            .await?;
-        let revision = runtime.activate(&self.activation, token, watch).await?;
-        *self.serves.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
-        Ok(())
-    }
-
-    async fn left(&self, _failed: Option<ErrorKind>) -> Result<Undone> {
-        Ok(Undone::Lost("a rollback is not undone".into()))
-    }
 }
 
 /// What came of making releases serve.

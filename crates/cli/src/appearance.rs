@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 
 use crate::args::{ColorArg, Global, ProgressArg};
-use crate::{again, output};
+use crate::{again, capture};
 
 /// How a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ pub fn progress() -> Progress {
         (global.progress, global.quiet)
     });
     // What is kept is read by nobody while it comes.
-    let terminal = std::io::stderr().is_terminal() && !output::is_kept();
+    let terminal = std::io::stderr().is_terminal() && !capture::is_kept();
     Screen::here(terminal).progress(asked, quiet)
 }
 

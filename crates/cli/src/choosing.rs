@@ -13,6 +13,7 @@ use deployer_core::numbering::Newest;
 use crate::activation::{Choice, Over, Rest};
 use crate::facts::{ImageName, revision_name};
 use crate::numbers::Numbers;
+use crate::pins;
 use crate::record;
 use crate::session::{Place, Session};
 
@@ -193,7 +194,7 @@ async fn look<'a>(place: &'a Place, service: &str) -> Result<Looked<'a>> {
     let releases = place.ledger.releases(service).await?;
     // Without its pins a release of `apply --only` looks like any other of its image.
     let releases = releases.into_iter();
-    let releases = releases.map(|release| record::pinning(place, release));
+    let releases = releases.map(|release| pins::pinning(place, release));
     let releases = futures::future::join_all(releases).await;
     let holds = place.ledger.holds(service).await?;
     let serving = match place.env.services.get(service) {
@@ -329,7 +330,7 @@ async fn choose_on<'a>(
     over: &mut Vec<Over<'a>>,
 ) -> Result<Chosen<'a>> {
     let place = looked.place;
-    let follows = record::follows(place);
+    let follows = pins::follows(place);
     let history = History::new(&looked.releases, &follows);
     let standing = history.standing(&Current::of(looked.serving.as_ref()));
     let unknown = matches!(standing, Standing::Unrecorded(_));

@@ -14,7 +14,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 
-use crate::system::SystemClock;
+use crate::clock::SystemClock;
 use crate::whereabouts::{self, MANIFEST};
 
 /// The services of the manifest.

@@ -172,7 +172,7 @@ fn in_seconds(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::SystemClock;
+    use crate::clock::SystemClock;
 
     #[test]
     fn a_document_names_its_format_and_a_list_does_in_each_member() {

@@ -15,11 +15,10 @@ use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use deployer_verify::{Examination, Finding, Outcome, Overall, Settings, Subject, Verifier, Word};
 use serde_json::json;
 
-use crate::acceptance::{PATIENCE, TIMEOUT};
 use crate::args::Global;
 use crate::session::Place;
 use crate::system::Stop;
-use crate::verification::{counts, credentials};
+use crate::verification::{PATIENCE, TIMEOUT, counts, credentials};
 use crate::view::{self, foreign};
 
 /// The gates of one run. Cheap to clone.

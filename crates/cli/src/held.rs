@@ -11,7 +11,7 @@ use deployer_core::ledger::Hold;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::facts::revision_name;
-use crate::record;
+use crate::pins;
 use crate::session::{Place, Session};
 
 /// What of a service's content is a target's own, by target and service.
@@ -44,7 +44,7 @@ pub async fn find(
                 continue;
             }
             let releases = place.ledger.releases(service).await?;
-            let follows = record::follows(place);
+            let follows = pins::follows(place);
             let history = History::new(&releases, &follows);
             for hold in all.into_iter().filter(|hold| history.stands(hold)) {
                 let same = hold.content_id == *content_id
@@ -139,7 +139,7 @@ async fn serves_meanwhile(session: &Session, held: &HeldService) -> String {
     let (Ok(serving), Ok(releases)) = asked else {
         return unknown();
     };
-    let follows = record::follows(place);
+    let follows = pins::follows(place);
     let history = History::new(&releases, &follows);
     match history.standing(&Current::of(serving.as_ref())) {
         Standing::Last(release) | Standing::Earlier(release) => {

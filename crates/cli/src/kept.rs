@@ -11,7 +11,7 @@ use deployer_core::history::History;
 use deployer_core::ledger::Inventory;
 
 use crate::held::{HeldService, Overrides};
-use crate::record;
+use crate::pins;
 use crate::session::Place;
 
 /// The secret versions that the revisions pin which serve instead of what is held: the manifest may
@@ -79,7 +79,7 @@ pub async fn by_rollbacks(
     }
     for (service, content_id) in content_ids {
         let releases = place.ledger.releases(service).await?;
-        let follows = record::follows(place);
+        let follows = pins::follows(place);
         let history = History::new(&releases, &follows);
         let Some(last) = releases.last() else {
             continue;
@@ -93,7 +93,7 @@ pub async fn by_rollbacks(
             false => Some(last),
         };
         let Some(to) = to else { continue };
-        let to = record::pinning(place, to.clone()).await;
+        let to = pins::pinning(place, to.clone()).await;
         let (mut secrets, mut names) = (Vec::new(), BTreeSet::new());
         for version in to.secrets.values() {
             if let Some(address) = leaving.iter().find(|it| store.is_of(version, it)) {

@@ -9,18 +9,22 @@
 mod output;
 
 mod acceptance;
+mod activate;
 mod activation;
 mod again;
 mod appearance;
 mod applied;
 mod args;
 mod calls;
+mod capture;
 mod choosing;
+mod clock;
 mod command;
 mod complete;
 mod document;
 mod duration;
 mod environment;
+mod examination;
 mod exit;
 mod facts;
 mod failure;
@@ -37,9 +41,12 @@ mod logins;
 mod lost;
 mod machine;
 mod mask;
+mod named;
 mod numbers;
 mod outcome;
+mod pins;
 mod plan_file;
+mod recall;
 mod record;
 mod redeploys;
 mod renamed;
@@ -74,8 +81,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use args::{Cli, Command, EnvCommand, Global};
 use session::Session;
 
+pub use capture::{Output, captured};
 pub use exit::Exit;
-pub use output::{Output, captured};
 pub use system::{Stop, StopWords, Surroundings};
 
 /// The program: the arguments and surroundings of this process.

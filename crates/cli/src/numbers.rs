@@ -6,13 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
+use deployer_core::compose::Declared;
 use deployer_core::ledger::{Ledger, Release};
 use deployer_core::node::Action;
 use deployer_core::numbering::Newest;
+use deployer_core::plan::Plan;
 use tokio::sync::OnceCell;
 
 use crate::session::{Place, Session};
-use crate::work::Work;
 
 /// So long the ledgers of targets that are not worked on are waited for: they are asked for a
 /// number, and where they do not answer the others have one. Ours.
@@ -106,18 +107,18 @@ impl Numbers {
         all.entry(service.to_owned()).or_insert(found).clone()
     }
 
-    /// The number that what `work` makes serve of a service has on one target, whose newest release
-    /// by now is `own`.
+    /// The number that what is planned to serve of a service has on one target, whose newest
+    /// release by now is `own`.
     pub async fn next(
         &self,
         session: &Session,
-        work: &Work,
+        planned: &Planned<'_>,
         (cloud, service): (CloudName, &str),
         own: Option<u64>,
     ) -> u64 {
         let newest = self.newest(session, service).await;
-        let content = work.content_ids.get(service).map_or("", String::as_str);
-        let next = newest.next(&taking_part(work, service), content);
+        let content = planned.content_ids.get(service).map_or("", String::as_str);
+        let next = newest.next(&planned.taking_part(service), content);
         let before = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let before = before.get(&(cloud, service.to_owned()));
         let before = before.and_then(|it| it.as_ref().map(|it| it.number));
@@ -125,16 +126,26 @@ impl Numbers {
     }
 }
 
-/// The targets where something is done to a service.
-pub fn taking_part(work: &Work, service: &str) -> BTreeSet<CloudName> {
-    let declared = work.declared.iter();
-    let parts = declared.filter(|of| {
-        let declared = of.services.get(service);
-        declared.is_some_and(|it| {
-            let mut changes = work.prepared.plan.of(of.cloud);
-            changes
-                .any(|change| change.address == it.outputs.service && change.action != Action::NoOp)
-        })
-    });
-    parts.map(|it| it.cloud).collect()
+/// What is planned, as far as numbers go.
+pub struct Planned<'a> {
+    pub declared: &'a [Declared],
+    pub plan: &'a Plan,
+    /// Of each service.
+    pub content_ids: &'a BTreeMap<String, String>,
+}
+
+impl Planned<'_> {
+    /// The targets where something is done to a service.
+    pub fn taking_part(&self, service: &str) -> BTreeSet<CloudName> {
+        let parts = self.declared.iter().filter(|of| {
+            let declared = of.services.get(service);
+            declared.is_some_and(|it| {
+                let mut changes = self.plan.of(of.cloud);
+                changes.any(|change| {
+                    change.address == it.outputs.service && change.action != Action::NoOp
+                })
+            })
+        });
+        parts.map(|it| it.cloud).collect()
+    }
 }

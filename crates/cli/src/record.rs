@@ -1,7 +1,7 @@
 //! Records releases: what a service serves from the moment it does, when that is not what the last
 //! release says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -14,10 +14,11 @@ use deployer_core::history::{Current, History, Standing, same_revision};
 use deployer_core::ledger::{Content, Release, RunHeader};
 use deployer_core::node::{Action, Waiting};
 use deployer_core::redeploy::Redeploy;
-use deployer_core::spec::{EnvironmentSpec, OnRollback, ServiceSpec};
+use deployer_core::spec::{EnvironmentSpec, ServiceSpec};
 use deployer_manifest::Manifest;
 use serde::Serialize;
 
+use crate::pins;
 use crate::run::Journals;
 use crate::session::{Place, Session};
 use crate::system;
@@ -88,7 +89,7 @@ impl<'a> Recorder<'a> {
             detached,
             at: self.session.clock.now(),
             run: self.journals.name(cloud),
-            ..pinning(place, release).await
+            ..pins::pinning(place, release).await
         };
         let redeploys = self.work.redeploys.get(&cloud);
         let redeploy = redeploys.and_then(|it| it.get(key));
@@ -182,7 +183,7 @@ async fn serves_again(
     };
     let serving = place.serving(spec).await?;
     let releases = place.ledger.releases(key).await?;
-    let follows = follows(place);
+    let follows = pins::follows(place);
     let history = History::new(&releases, &follows);
     Ok(match history.standing(&Current::of(serving.as_ref())) {
         Standing::Earlier(earlier) => Some(again(session, &history, earlier, run)),
@@ -300,50 +301,6 @@ pub fn spec_then<'a>(
     Some((key_then, spec))
 }
 
-/// The same with what its revision pins, by the manifest's names: a release of `apply --only` does
-/// not see them.
-pub fn with_pins(release: Release, pinned: &BTreeMap<String, SecretVersion>) -> Release {
-    let mut secrets = release.secrets.clone();
-    for (variable, used) in &release.spec.secrets {
-        if let Some(version) = pinned.get(variable) {
-            secrets
-                .entry(used.secret.clone())
-                .or_insert_with(|| version.clone());
-        }
-    }
-    Release { secrets, ..release }
-}
-
-/// Whether a release says which versions of its secrets it pins.
-pub fn has_pins(release: &Release) -> bool {
-    !release.secrets.is_empty() || release.spec.secrets.is_empty()
-}
-
-/// The same with what its revision pins, where it does not say so and the cloud still tells.
-pub async fn pinning(place: &Place, release: Release) -> Release {
-    if has_pins(&release) {
-        return release;
-    }
-    let runtime = place.cloud.services();
-    match runtime.pinned(&release.spec.name, &release.revision).await {
-        Ok(pinned) => with_pins(release, &pinned),
-        Err(_) => release,
-    }
-}
-
-/// Says of a secret, by the manifest's name, whether a rollback leaves it at its current version.
-/// One that the manifest no longer has is restored.
-pub fn follows(place: &Place) -> impl Fn(&str) -> bool + use<> {
-    let follow: BTreeSet<String> = place
-        .env
-        .secrets
-        .iter()
-        .filter(|(_, secret)| secret.on_rollback == OnRollback::Follow)
-        .map(|(key, _)| key.clone())
-        .collect();
-    move |key| follow.contains(key)
-}
-
 /// What is serving as a release; its number is set when it is recorded. `None` while an output is
 /// unknown.
 fn release(work: &Work, place: &Place, key: &str, service: &DeclaredService) -> Option<Release> {
@@ -395,7 +352,10 @@ async fn record(
     };
     let subject = (place.name(), release.service.as_str());
     let own = last.map(|last| last.number);
-    let number = work.numbers.next(session, work, subject, own).await;
+    let number = work
+        .numbers
+        .next(session, &work.planned(), subject, own)
+        .await;
     let release = Release {
         number,
         redeployed,

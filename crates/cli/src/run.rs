@@ -23,7 +23,7 @@ use crate::again::{self, Again};
 use crate::document;
 use crate::exit::Exit;
 use crate::left;
-use crate::scene;
+use crate::named;
 use crate::session::Session;
 use crate::system::{self, Stop};
 pub use crate::unwritten::Unwritten;
@@ -293,7 +293,7 @@ pub async fn carry_out(
     for (cloud, error) in closed {
         open.close(cloud, error);
     }
-    let mut scene = scene::names(session);
+    let mut scene = named::names(session);
     if !as_json {
         scene.usual = usual::of(session, &prepared.plan).await;
     }

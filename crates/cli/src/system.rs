@@ -2,39 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use deployer_core::clock::Clock;
 use deployer_core::engine::Interrupt;
 use deployer_core::error::{Error, Result};
-use jiff::Timestamp;
 use object_store::ObjectStore;
 
-/// The real clock.
-pub struct SystemClock;
-
-#[async_trait]
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn elapsed(&self) -> Duration {
-        // Boot time goes on while the machine sleeps; other systems have a monotonic clock that
-        // does.
-        #[cfg(target_os = "linux")]
-        let id = nix::time::ClockId::CLOCK_BOOTTIME;
-        #[cfg(not(target_os = "linux"))]
-        let id = nix::time::ClockId::CLOCK_MONOTONIC;
-        let time = id.now().expect("every system of today has this clock");
-        time.into()
-    }
-
-    async fn pause(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-}
+use crate::clock::SystemClock;
 
 /// What a command finds around itself.
 #[derive(Clone)]
@@ -218,7 +192,7 @@ mod tests {
             .args(["-HUP", &me])
             .status();
         assert!(sent.expect("kill can be started").success());
-        let patience = Duration::from_secs(10);
+        let patience = std::time::Duration::from_secs(10);
         let heard = tokio::time::timeout(patience, stop.requested_at_last()).await;
         assert_eq!(heard.is_ok(), !hangup_is_ignored());
     }

@@ -9,7 +9,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::system::SystemClock;
+use crate::clock::SystemClock;
 
 /// How often the window's size is said though it has not changed: a session is over after 20
 /// minutes in which nothing was sent ("ECS Exec", Amazon ECS Developer Guide), and whoever only
@@ -18,7 +18,7 @@ pub const ALIVE: Duration = Duration::from_secs(5 * 60);
 
 /// Whether somebody sits at one: they type there, and read there.
 pub fn is_here() -> bool {
-    !crate::output::is_kept() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    !crate::capture::is_kept() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
 /// What is done there.

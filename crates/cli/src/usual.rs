@@ -17,7 +17,7 @@ const RUNS: usize = 5;
 
 /// Learns from the last runs of each target, newest first, until it is known what everything that
 /// counts takes. A plan that changes nothing asks nobody.
-pub async fn learn(session: &Session, plan: &Plan) -> Usual {
+async fn learn(session: &Session, plan: &Plan) -> Usual {
     let mut usual = Usual::default();
     for place in &session.places {
         learn_on(&mut usual, place, plan).await;
@@ -53,7 +53,8 @@ pub async fn of(session: &Session, plan: &Plan) -> BTreeMap<Address, u64> {
     if plan.is_empty() {
         return BTreeMap::new();
     }
-    let usual = session.usual(plan).await;
+    // The ledgers are asked once; of one that does not answer nothing is known.
+    let usual = session.usual.get_or_init(|| learn(session, plan)).await;
     let changed = plan.changes.iter().filter(|it| it.action != Action::NoOp);
     let known = changed.filter_map(|it| {
         let took = usual.of(&it.address, it.act()).map(|it| it.as_secs());

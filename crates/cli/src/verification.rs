@@ -18,6 +18,11 @@ use url::Url;
 
 use crate::session::{Place, Session};
 
+/// A load balancer takes about a minute to send traffic to targets that just became healthy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// No check of a service that serves takes longer.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What is examined, and how patiently.
 pub struct Wanted<'a> {
     pub places: Vec<&'a Place>,

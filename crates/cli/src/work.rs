@@ -28,7 +28,7 @@ use crate::image;
 use crate::inventory;
 use crate::kept;
 use crate::lost;
-use crate::numbers::Numbers;
+use crate::numbers::{Numbers, Planned};
 use crate::plan_file::Sources;
 use crate::redeploys::{self, Asked, Redeploys};
 use crate::renamed;
@@ -104,6 +104,15 @@ impl Work {
         service.is_some_and(|service| {
             changes.any(|it| it.address == service.outputs.service && it.action == Action::Create)
         })
+    }
+
+    /// What numbers are counted by.
+    pub fn planned(&self) -> Planned<'_> {
+        Planned {
+            declared: &self.declared,
+            plan: &self.prepared.plan,
+            content_ids: &self.content_ids,
+        }
     }
 
     /// Whether an apply would do anything.

@@ -18,16 +18,18 @@ use crate::applied;
 use crate::args::{ApplyArgs, Global};
 use crate::command::plan;
 use crate::command::rollback::{self, Rolled};
+use crate::examination;
 use crate::exit::Exit;
 use crate::facts::ImageName;
-use crate::failure::{self, AllMissed};
+use crate::failure::AllMissed;
 use crate::gate::Gates;
 use crate::outcome;
+use crate::pins;
 use crate::plan_file::PlanFile;
+use crate::recall;
 use crate::record::{self, Recorder};
 use crate::redeploys::Asked;
 use crate::run::{self, Aim, Journals, Manner, Unwritten};
-use crate::scene;
 use crate::session::{Place, Session};
 use crate::stopped;
 use crate::system::Stop;
@@ -87,7 +89,7 @@ async fn locked(
     let problem = match global.json {
         true => problems_as_lines(session, &work),
         false => {
-            let scene = scene::of(session, Some(&work)).await;
+            let scene = recall::of(session, Some(&work)).await;
             let how = plan::How::text(plan::shown(args.scope.details));
             plan::show(global, session, &work.prepared, &scene, how)
         }
@@ -160,7 +162,7 @@ async fn locked(
         .wishing(&wish.part, wish.release_hold)
         .redeploying(wish.redeploy.services());
     let attempt = work.attempt(session, &again);
-    let told = failure::told(session, &verdicts, &attempt);
+    let told = examination::told(session, &verdicts, &attempt);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
     let exit = exit.max(accepted.exit());
     if let Some(gates) = &wish.gates {
@@ -168,7 +170,7 @@ async fn locked(
     }
     accepted.tell(global, &recorded);
     outcome::tell_left(session, &work.prepared, &verdicts, global.json).await;
-    let missed = failure::missed(&verdicts, &attempt);
+    let missed = examination::missed(&verdicts, &attempt);
     if stop.requested() && recorded.is_empty() && !global.json {
         out!("{}", stopped_at(session, &work, &verdicts, began));
     }
@@ -177,7 +179,7 @@ async fn locked(
     tell_what_serves(global, session, &work, came, began).await;
     // Last, where it is seen: of thirty services that serve one may have failed.
     let means = (&journals, &mut unwritten);
-    failure::report(global, session, &verdicts, &attempt, means).await;
+    examination::report(global, session, &verdicts, &attempt, means).await;
     let exit = exit.max(unwritten.report(global.json));
     let begun = verdicts.values().any(|it| !it.detached.is_empty());
     let exit = exit
@@ -467,7 +469,7 @@ async fn way_back(
         let mut places = session.places.iter();
         let place = places.find(|place| place.name() == one.cloud)?;
         let releases = place.ledger.releases(service).await.ok()?;
-        let follows = record::follows(place);
+        let follows = pins::follows(place);
         let before = History::new(&releases, &follows).before(&one.release)?;
         earlier.push((before.number, ImageName::of(before).name()));
     }
@@ -481,7 +483,7 @@ async fn way_back(
         }
         // What an apply that was stopped released there belongs to it.
         let releases = place.ledger.releases(service).await.ok()?;
-        let follows = record::follows(place);
+        let follows = pins::follows(place);
         let history = History::new(&releases, &follows);
         let same = releases.last().filter(|it| {
             recorded

@@ -11,8 +11,8 @@ use crate::args::{DestroyArgs, Global};
 use crate::command::plan;
 use crate::exit::Exit;
 use crate::outcome;
+use crate::recall;
 use crate::run::{self, Journals, Manner};
-use crate::scene;
 use crate::session::{Place, Session};
 use crate::system::Stop;
 use crate::{stopped, work};
@@ -39,7 +39,7 @@ async fn locked(
     let session = &*session;
     stopped::tell(global, session).await?;
     let (prepared, unknown) = work::prepare_destroy(session).await?;
-    let scene = scene::of(session, None).await;
+    let scene = recall::of(session, None).await;
     let how = plan::How::text(plan::shown(args.details));
     let problem = plan::show(global, session, &prepared, &scene, how).unwrap_or(Exit::Success);
     if !args.allow_data_loss.iter().any(|word| word == ALL) {

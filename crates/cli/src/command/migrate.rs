@@ -12,12 +12,12 @@ use deployer_core::plan::Prepared;
 use crate::again::Again;
 use crate::args::{Global, MigrateArgs};
 use crate::command::plan;
+use crate::examination;
 use crate::exit::Exit;
-use crate::failure;
 use crate::outcome;
+use crate::recall;
 use crate::redeploys::Asked;
 use crate::run::{self, Journals, Manner};
-use crate::scene;
 use crate::session::Session;
 use crate::stopped;
 use crate::system::Stop;
@@ -60,7 +60,7 @@ async fn locked(
     stopped::tell(global, session).await?;
     let mut work = work::prepare(session, wish).await?;
     restrict(&mut work.prepared)?;
-    let scene = scene::of(session, Some(&work)).await;
+    let scene = recall::of(session, Some(&work)).await;
     let how = plan::How::text(plan::shown(args.details));
     let problem = plan::show(global, session, &work.prepared, &scene, how);
     if work.prepared.plan.is_empty() {
@@ -91,10 +91,10 @@ async fn locked(
     journals.end(&outcomes, &mut unwritten).await;
     let again = Again::new(global, "migrate").with("--retry");
     let attempt = work.attempt(session, &again);
-    let told = failure::told(session, &verdicts, &attempt);
+    let told = examination::told(session, &verdicts, &attempt);
     outcome::tell(session, &work.prepared, &verdicts, began, global.json);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
-    failure::report(
+    examination::report(
         global,
         session,
         &verdicts,

@@ -13,8 +13,9 @@ use crate::again::Again;
 use crate::args::{Format, Global, PlanArgs, ScopeArgs};
 use crate::exit::Exit;
 use crate::plan_file::PlanFile;
+use crate::recall;
 use crate::redeploys::Asked;
-use crate::scene::{self, Scene};
+use crate::scene::Scene;
 use crate::session::{Session, header};
 use crate::view;
 use crate::view::plan::Shown;
@@ -25,7 +26,7 @@ pub async fn run(global: &Global, mut session: Session, args: &PlanArgs) -> Resu
     let wish = wish(&args.scope);
     session.leave_unreadable(global).await?;
     let work = work::prepare(&session, &wish).await?;
-    let scene = scene::of(&session, Some(&work)).await;
+    let scene = recall::of(&session, Some(&work)).await;
     check_name(args, &session, &scene)?;
     let shown = match &args.name {
         Some(name) => Shown::Of(name),

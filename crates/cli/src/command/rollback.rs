@@ -12,10 +12,11 @@ use crate::activation::{self, Choice, Outcome, Over};
 use crate::again::Again;
 use crate::args::{Global, RollbackArgs};
 use crate::choosing::{self, Chosen};
+use crate::examination;
 use crate::exit::Exit;
 use crate::facts::revision_name;
 use crate::facts::{self, Fact, ImageName, Version};
-use crate::failure::{self, AllMissed, Attempt, Tried};
+use crate::failure::{AllMissed, Attempt, Tried};
 use crate::record::Recorded;
 use crate::run::{self, Journals};
 use crate::session::{Place, Session, header};
@@ -323,9 +324,9 @@ pub async fn conclude(
         ((cloud, service), tried)
     });
     let attempt: Attempt<'_> = tried.collect();
-    let told = failure::told(session, &verdicts, &attempt);
+    let told = examination::told(session, &verdicts, &attempt);
     let exit = run::report(&verdicts, &outcomes, &told, stop, global.json);
-    failure::report(
+    examination::report(
         global,
         session,
         &verdicts,

@@ -27,7 +27,7 @@ use crate::choosing;
 use crate::command::logs::tell_unread;
 use crate::exit::Exit;
 use crate::mask::Mask;
-use crate::record;
+use crate::pins;
 use crate::session::{Place, Session};
 use crate::system::{Stop, StopWords};
 use crate::tail::{Seen, Sorted};
@@ -156,7 +156,7 @@ async fn with(place: &Place, service: &str, release: Option<&str>) -> Result<Wit
     let releases = place.ledger.releases(service).await;
     if let Some(word) = release {
         let releases = releases?;
-        let follows = record::follows(place);
+        let follows = pins::follows(place);
         let release = choosing::named(&History::new(&releases, &follows), word, place)?;
         return Ok(With {
             revision: release.revision.clone(),

@@ -16,7 +16,7 @@ use crate::args::{Global, RunsArgs, RunsCommand};
 use crate::duration;
 use crate::exit::Exit;
 use crate::session::Session;
-use crate::view::failure::brief;
+use crate::view::brief::brief;
 use crate::view::progress::{doing, done, past, verb};
 use crate::view::{self, foreign, plan};
 

@@ -18,8 +18,9 @@ use deployer_sandbox::{Moto, Options, Rates};
 use serde_json::{Value, json};
 
 use crate::args::{Global, SandboxCommand, SandboxFaultsArgs, SandboxUpArgs};
+use crate::clock::SystemClock;
 use crate::exit::Exit;
-use crate::system::{Stop, StopWords, SystemClock};
+use crate::system::{Stop, StopWords};
 use crate::view;
 
 /// Names another folder for the sandbox's state, so that several can run side by side.

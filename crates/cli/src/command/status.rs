@@ -23,7 +23,7 @@ use crate::exit::Exit;
 use crate::facts::{self, ImageName};
 use crate::machine;
 use crate::session::{Place, Session, header};
-use crate::view::failure::brief;
+use crate::view::brief::brief;
 use crate::view::status::Row;
 use crate::view::{self, foreign};
 

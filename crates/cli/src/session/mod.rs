@@ -13,7 +13,6 @@ use deployer_core::capability::{Caller, Switching};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, Result};
 use deployer_core::ledger::Ledger;
-use deployer_core::plan::Plan;
 use deployer_core::usual::Usual;
 use deployer_manifest::Loaded;
 use tokio::sync::OnceCell;
@@ -24,7 +23,6 @@ use crate::args::{Command, Global, Which};
 use crate::exit::Exit;
 use crate::logins::Logins;
 use crate::system::{Stop, StopWords, Surroundings};
-use crate::usual;
 use crate::view;
 use crate::whereabouts::{self, MANIFEST};
 
@@ -43,8 +41,8 @@ pub struct Session {
     aws: deployer_aws::Credentials,
     /// How long a lock is waited for that another run holds.
     wait_lock: Duration,
-    /// How long things usually take, once that is asked for.
-    usual: OnceCell<Usual>,
+    /// How long things usually take, once that was asked for.
+    pub usual: OnceCell<Usual>,
 }
 
 impl Session {
@@ -144,12 +142,6 @@ impl Session {
             ledgers.extend(opened.ok().map(|ledger| (cloud, ledger)));
         }
         ledgers
-    }
-
-    /// How long what this plan does usually takes, as the last runs tell. The ledgers are asked
-    /// once; of one that does not answer nothing is known.
-    pub async fn usual(&self, plan: &Plan) -> &Usual {
-        self.usual.get_or_init(|| usual::learn(self, plan)).await
     }
 
     /// Opens the targets that are worked on anew: what was opened before makes no call any more

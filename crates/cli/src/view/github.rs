@@ -7,7 +7,7 @@ use deployer_manifest::{Problem, Severity};
 
 /// Whether this is a job of GitHub's.
 fn is_job() -> bool {
-    std::env::var_os("GITHUB_ACTIONS").is_some_and(|it| it == "true") && !crate::output::is_kept()
+    std::env::var_os("GITHUB_ACTIONS").is_some_and(|it| it == "true") && !crate::capture::is_kept()
 }
 
 /// Lines that fold, until it is dropped.

@@ -2,6 +2,7 @@
 //! JSON.
 
 mod alike;
+pub mod brief;
 pub mod error;
 pub mod failure;
 pub mod findings;
@@ -78,7 +79,7 @@ pub fn whole_width() -> usize {
 /// none.
 pub fn error_width() -> usize {
     let terminal = console::Term::stderr();
-    match std::io::stderr().is_terminal() && !crate::output::is_kept() {
+    match std::io::stderr().is_terminal() && !crate::capture::is_kept() {
         true => terminal
             .size_checked()
             .map_or(WHOLE, |(_, columns)| usize::from(columns).max(LEAST)),
@@ -99,7 +100,7 @@ pub fn whole_or_wrapped(line: &str) -> Vec<String> {
 
 /// Whether a person reads standard output.
 pub fn is_read_by_people() -> bool {
-    std::io::stdout().is_terminal() && !crate::output::is_kept()
+    std::io::stdout().is_terminal() && !crate::capture::is_kept()
 }
 
 /// Whether colour is wanted on this stream.

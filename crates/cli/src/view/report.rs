@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::view::failure::without_events;
+use crate::view::brief::without_events;
 use crate::view::foreign;
 use crate::view::plan::{how, wrap};
 

@@ -347,9 +347,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_an_empty_answer_takes_stands_in_brackets() {
-        let output = crate::output::Output::default();
+        let output = crate::capture::Output::default();
         let asking = async { asked("\naws\n", &told(), &InitArgs::default()).map(|_| ()) };
-        crate::output::captured(output.clone(), asking)
+        crate::capture::captured(output.clone(), asking)
             .await
             .unwrap();
         let said = output.text();

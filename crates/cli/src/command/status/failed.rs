@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::duration;
 use crate::failure::Failure;
 use crate::session::Place;
-use crate::view::failure::brief;
+use crate::view::brief::brief;
 use crate::view::foreign;
 use crate::view::plan::{cause, cut};
 

@@ -2,8 +2,11 @@
 
 use deployer_core::address::CloudName;
 use deployer_core::capability::Autopsy;
+use deployer_core::error::ErrorKind;
+use serde_json::json;
 
 use super::Side;
+use crate::failure::Failure;
 use crate::view::plan::list;
 
 /// What ECS says of a task whose container ended without being told to ("Viewing Amazon ECS stopped
@@ -79,6 +82,30 @@ impl End {
             way: Way::Exits(first),
             times: codes.len(),
         })
+    }
+}
+
+impl Failure {
+    /// What the app printed last and that tells why it failed, as far as that is kept. Of an app
+    /// that runs on, or is told to end, the last line may be any: it is no cause.
+    pub fn last_line(&self) -> Option<&str> {
+        let output = self.output.iter().map(String::as_str);
+        if let Some(line) = last_line(output) {
+            return Some(line);
+        }
+        let unverified = json!(ErrorKind::Unverified);
+        if self
+            .failed
+            .iter()
+            .any(|it| it["error"]["kind"] == unverified)
+        {
+            return None;
+        }
+        let log = self.autopsy.log.iter().map(|it| it.text.as_str());
+        match ended_by_itself(&self.autopsy) {
+            true => last_line(log),
+            false => telling_line(log),
+        }
     }
 }
 

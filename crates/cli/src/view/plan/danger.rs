@@ -10,7 +10,7 @@ use deployer_core::plan::{Change, Plan};
 use crate::again;
 use crate::duration;
 use crate::scene::{FailedBefore, Scene};
-use crate::view::failure::brief;
+use crate::view::brief::brief;
 use crate::view::foreign;
 
 use super::fields;

@@ -10,7 +10,7 @@ use crate::scene::Scene;
 use crate::view::foreign;
 
 use super::group::{self, Thing};
-use super::{details, story, sum};
+use super::{details, how, sum};
 
 /// No field of the table is longer, in characters.
 const CELL: usize = 100;
@@ -88,7 +88,7 @@ fn row(thing: &Thing<'_>, clouds: &BTreeSet<CloudName>) -> String {
     let mut facts: Vec<String> = Vec::new();
     for cloud in thing.clouds() {
         for told in thing.doing(cloud).facts {
-            let how = story::how(&told.fact, CELL);
+            let how = how::how(&told.fact, CELL);
             let how: Vec<&str> = how.split_whitespace().collect();
             let how = cell(&how.join(" "));
             let hand = if told.by_another_hand {
@@ -117,7 +117,7 @@ fn row(thing: &Thing<'_>, clouds: &BTreeSet<CloudName>) -> String {
         }
         words.extend(doing.effects.iter().map(|it| format!("**{it}**")));
         words.extend(held.then(|| "**ON HOLD**".to_owned()));
-        words.extend(doing.releases.map(|_| story::releases(&doing)));
+        words.extend(doing.releases.map(|_| how::releases(&doing)));
         text.push_str(&format!(" {} |", cell(&words.join(", "))));
     }
     text.push('\n');

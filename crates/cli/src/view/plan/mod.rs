@@ -6,6 +6,7 @@ mod danger;
 pub mod details;
 mod fields;
 mod group;
+mod how;
 mod lines;
 mod markdown;
 mod story;
@@ -22,9 +23,9 @@ pub use fields::{
     counts_in_time, is_a_consequence, is_migration, leaves, left, losses, role, word,
 };
 pub use group::{Thing, things};
+pub use how::how;
 pub use lines::{count, cut, list, names, wrap};
 pub use markdown::markdown;
-pub use story::how;
 
 pub(super) const RED: &str = "\x1b[31m";
 pub(super) const GREEN: &str = "\x1b[32m";

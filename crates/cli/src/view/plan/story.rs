@@ -7,14 +7,15 @@ use deployer_core::plan::{Change, Plan};
 
 use crate::again;
 use crate::duration;
-use crate::facts::{Fact, How};
+
 use crate::scene::{Held, Kind, Scene};
 use crate::view::foreign;
 
 use super::block::{Block, common_images, merged};
 use super::fields::{self, Family};
 use super::group::{self, Doing, Thing, Told};
-use super::lines::{among, arrow, cut, label, wrap};
+use super::how::{how, releases};
+use super::lines::{among, cut, label, wrap};
 use super::{BOLD, GREEN, Layout, RED, YELLOW, danger, details, sum, table};
 
 /// Where what is said of a thing begins, in columns.
@@ -331,16 +332,6 @@ fn acts(thing: &Thing<'_>, cloud: CloudName, doing: &Doing) -> String {
     acts
 }
 
-/// `r2 → r3`, or `r2 again`.
-pub(super) fn releases(doing: &Doing) -> String {
-    match doing.releases {
-        Some((Some(before), then)) if before == then => format!("r{then} again"),
-        Some((Some(before), then)) => format!("r{before} → r{then}"),
-        Some((None, then)) => format!("r{then}"),
-        None => String::new(),
-    }
-}
-
 /// Secrets are made and changed by number, and changed ones by name.
 fn secrets(thing: &Thing<'_>, scene: &Scene, width: usize) -> Vec<String> {
     let words = by_words(&thing.clouds(), |cloud| {
@@ -440,40 +431,6 @@ fn told(told: &Told, column: usize, room: usize) -> String {
     let how = how(&told.fact, room);
     let hand = if told.by_another_hand { HAND } else { "" };
     format!("{what:<column$}  {how}{hand}")
-}
-
-/// How something differs, in so many characters.
-pub fn how(fact: &Fact, room: usize) -> String {
-    const DIGESTS: usize = 22;
-    match &fact.how {
-        How::Words(words) => foreign::one_line(&cut(words, room)),
-        How::Values(old, new) => {
-            let shown = |value: &Option<String>| match value {
-                Some(value) if value.is_empty() => "\"\"".to_owned(),
-                Some(value) => foreign::value(value),
-                None => "unset".to_owned(),
-            };
-            arrow(&shown(old), &shown(new), room)
-        }
-        How::Image { old, new } => {
-            let digests = format!("{} → {}", old.short(), new.short());
-            let tags = match (&old.tag, &new.tag) {
-                (Some(old), Some(new)) => {
-                    format!("{} → {}", foreign::one_line(old), foreign::one_line(new))
-                }
-                (None, Some(new)) => foreign::one_line(new),
-                (_, None) => String::new(),
-            };
-            let both = format!("{tags:<DIGESTS$}{digests}");
-            if tags.is_empty() {
-                digests
-            } else if tags.chars().count() < DIGESTS && both.chars().count() <= room {
-                both
-            } else {
-                cut(&tags, room)
-            }
-        }
-    }
 }
 
 fn print(block: &Block, services: &[String], layout: Layout) -> String {

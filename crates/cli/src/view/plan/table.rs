@@ -11,7 +11,7 @@ use crate::view::foreign;
 use super::details;
 use super::group::{self, Thing};
 use super::lines::{among, cut};
-use super::{Layout, story};
+use super::{Layout, how};
 
 /// The longest name in its column, in characters.
 const NAME: usize = 24;
@@ -108,7 +108,7 @@ fn row(thing: &Thing<'_>, clouds: &[CloudName]) -> Row {
     let (mut facts, mut whats): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for cloud in thing.clouds() {
         for told in thing.doing(cloud).facts {
-            let how = story::how(&told.fact, SHOWN);
+            let how = how::how(&told.fact, SHOWN);
             let how: Vec<&str> = how.split_whitespace().collect();
             let fact = format!("{} {}", told.fact.what, how.join(" "));
             if !facts.contains(&fact) {
@@ -125,7 +125,7 @@ fn row(thing: &Thing<'_>, clouds: &[CloudName]) -> Row {
         let mut words: Vec<String> = Vec::new();
         match (thing.changed(*cloud).next(), doing.releases) {
             (None, _) => {}
-            (Some(_), Some(_)) => words.push(story::releases(&doing)),
+            (Some(_), Some(_)) => words.push(how::releases(&doing)),
             (Some(_), None) if doing.is_new => words.push("create".to_owned()),
             // Its effect says it.
             (Some(_), None) if doing.effects.contains("REPLACED") => {}

@@ -23,7 +23,7 @@ use plain::Plain;
 
 use crate::appearance::{self, Progress};
 use crate::scene::Scene;
-use crate::view::failure::brief;
+use crate::view::brief::brief;
 use crate::view::{self, plan};
 
 /// Why a delete waits for the next run.
