@@ -130,11 +130,11 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// The codes of a call on one that is not there.
     const ABSENT: &'static [&'static str];
     /// The codes of making one whose name is taken. None for what has no name that could be.
-    const TAKEN: &'static [&'static str] = &[];
+    const TAKEN: &'static [&'static str];
     /// What passes by itself when it is written.
-    const BUSY: Passing = Passing::NOTHING;
-    /// What passes by itself when it is removed.
-    const IN_USE: Passing = Passing::NOTHING;
+    const BUSY: Passing;
+    /// What passes by itself when it is removed: who has it in use lets go of it a while later.
+    const IN_USE: Passing;
 
     /// Field by field.
     fn describe(is: &Self::Is, to: &mut Description);

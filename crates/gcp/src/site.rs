@@ -69,8 +69,8 @@ impl Site for Project {
 pub(crate) mod prelude {
     pub(crate) use deployer_core::error::Result;
     pub(crate) use deployer_core::kind::{
-        At, Changed, Data, Description, Field, Kind, Marks, Meaning, Released, Role, Seen, Site,
-        TagChanges, Tagged, There, Tier, Wish,
+        At, Changed, Data, Description, Field, Kind, Marks, Meaning, Passing, Released, Role, Seen,
+        Site, TagChanges, Tagged, There, Tier, Wish,
     };
     pub(crate) use deployer_core::node::{Kept, Reading, Token};
     pub(crate) use deployer_core::permissions::Feature;

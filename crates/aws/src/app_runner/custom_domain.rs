@@ -285,6 +285,8 @@ impl Kind for CustomDomain {
     };
     const MARKS: Marks<Self> = Marks::None("App Runner tags its service, and no domain of it");
     const ABSENT: &'static [&'static str] = ABSENT;
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
     const IN_USE: Passing = Passing {
         codes: &[calls::WRONG_STATE],
         why: "an operation of its service is under way",

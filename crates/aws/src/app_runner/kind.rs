@@ -68,6 +68,8 @@ impl Kind for Service {
     };
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = calls::ABSENT;
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
     /// A service is deleted in whatever state but in the middle of an operation.
     const IN_USE: Passing = Passing {
         codes: &[WRONG_STATE],

@@ -66,6 +66,8 @@ impl Kind for VpcConnector {
     };
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
     const IN_USE: Passing = STILL_USED;
 
     fn describe(is: &Self, to: &mut Description) {

@@ -228,6 +228,9 @@ impl Kind for ReplicationGroup {
     const DATA: Data = Data::Guarded;
     const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &["ReplicationGroupNotFoundFault"];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &GroupActual, to: &mut Description) {
         to.extend(&is.fields());

@@ -49,6 +49,7 @@ impl Kind for SubnetGroup {
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["CacheSubnetGroupNotFoundFault"];
     const TAKEN: &'static [&'static str] = &["CacheSubnetGroupAlreadyExists"];
+    const BUSY: Passing = Passing::NOTHING;
     const IN_USE: Passing = Passing {
         codes: &["CacheSubnetGroupInUse"],
         why: "a cache is still in it",

@@ -290,6 +290,9 @@ impl Kind for Instance {
     const DATA: Data = Data::Held;
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["DBInstanceNotFound"];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &InstanceActual, to: &mut Description) {
         to.extend(&is.fields());

@@ -72,6 +72,7 @@ impl Kind for ParameterGroup {
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["DBParameterGroupNotFound"];
     const TAKEN: &'static [&'static str] = &["DBParameterGroupAlreadyExists"];
+    const BUSY: Passing = Passing::NOTHING;
     const IN_USE: Passing = Passing {
         codes: &["InvalidDBParameterGroupState"],
         why: "an instance still has it",

@@ -47,6 +47,7 @@ impl Kind for SubnetGroup {
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["DBSubnetGroupNotFound"];
     const TAKEN: &'static [&'static str] = &["DBSubnetGroupAlreadyExists"];
+    const BUSY: Passing = Passing::NOTHING;
     const IN_USE: Passing = Passing {
         codes: &["InvalidDBSubnetGroupState"],
         why: "an instance is still in it",

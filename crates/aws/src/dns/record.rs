@@ -381,6 +381,9 @@ impl Kind for Written {
     };
     const MARKS: Marks<Self> = Marks::None("Route 53 tags zones, and no record in them");
     const ABSENT: &'static [&'static str] = &[];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &RecordActual, to: &mut Description) {
         to.extend(&described(&is.set));

@@ -454,6 +454,9 @@ impl Kind for Proven {
     };
     const MARKS: Marks<Self> = Marks::None("Route 53 tags zones, and no record in them");
     const ABSENT: &'static [&'static str] = &[];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &Standing, to: &mut Description) {
         to.set(Field::in_place(RECORDS), said(&is.proofs()));

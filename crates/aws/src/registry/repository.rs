@@ -46,6 +46,8 @@ impl Kind for Repository {
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["RepositoryNotFoundException"];
     const TAKEN: &'static [&'static str] = &["RepositoryAlreadyExistsException"];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe((): &(), _to: &mut Description) {}
 

@@ -68,6 +68,7 @@ impl Kind for Cluster {
     };
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ClusterNotFoundException"];
+    const TAKEN: &'static [&'static str] = &[];
     const BUSY: Passing = BUSY;
     /// "You can't delete a cluster that has active tasks" (DeleteCluster, Amazon ECS API
     /// Reference, its errors).

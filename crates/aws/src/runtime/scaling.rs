@@ -272,6 +272,9 @@ impl Kind for Scaling {
     };
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe((_, fields): &Self::Is, to: &mut Description) {
         to.extend(fields);

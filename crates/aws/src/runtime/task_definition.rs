@@ -382,6 +382,9 @@ impl Kind for TaskDefinition {
     };
     const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &Fields, to: &mut Description) {
         to.extend(is);

@@ -48,6 +48,9 @@ impl Kind for Secret {
     const DATA: Data = Data::AsNoted;
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &SecretActual, to: &mut Description) {
         to.extend(&is.fields());

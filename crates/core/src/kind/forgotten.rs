@@ -16,6 +16,9 @@
 //!     const MARKS: Marks<Self> = Marks::None("water takes no tag");
 //!     const FACTS: S::Facts = panic!();
 //!     const ABSENT: &'static [&'static str] = &[];
+//!     const TAKEN: &'static [&'static str] = &[];
+//!     const BUSY: Passing = Passing::NOTHING;
+//!     const IN_USE: Passing = Passing::NOTHING;
 //!     fn describe(_: &(), _: &mut Description) {}
 //!     async fn find(_: &At<S>) -> Answer<Self, Reading<There<()>>> { Ok(Reading::Absent) }
 //!     async fn remove(_: &At<S>, _: &There<()>, _: &Token) -> Answer<Self, ()> { Ok(()) }
@@ -37,6 +40,9 @@
 //!     const MARKS: Marks<Self> = Marks::None("water takes no tag");
 //!     const FACTS: S::Facts = panic!();
 //!     const ABSENT: &'static [&'static str] = &[];
+//!     const TAKEN: &'static [&'static str] = &[];
+//!     const BUSY: Passing = Passing::NOTHING;
+//!     const IN_USE: Passing = Passing::NOTHING;
 //!     fn describe(_: &(), _: &mut Description) {}
 //!     async fn find(_: &At<S>) -> Answer<Self, Reading<There<()>>> { Ok(Reading::Absent) }
 //!     async fn remove(_: &At<S>, _: &There<()>, _: &Token) -> Answer<Self, ()> { Ok(()) }
@@ -58,6 +64,9 @@
 //!     const MARKS: Marks<Self> = Marks::None("water takes no tag");
 //!     const FACTS: S::Facts = panic!();
 //!     const ABSENT: &'static [&'static str] = &[];
+//!     const TAKEN: &'static [&'static str] = &[];
+//!     const BUSY: Passing = Passing::NOTHING;
+//!     const IN_USE: Passing = Passing::NOTHING;
 //!     fn describe(_: &(), _: &mut Description) {}
 //!     async fn find(_: &At<S>) -> Answer<Self, Reading<There<()>>> { Ok(Reading::Absent) }
 //!     async fn remove(_: &At<S>, _: &There<()>, _: &Token) -> Answer<Self, ()> { Ok(()) }
@@ -79,6 +88,81 @@
 //!     const DATA: Data = Data::None;
 //!     const FACTS: S::Facts = panic!();
 //!     const ABSENT: &'static [&'static str] = &[];
+//!     const TAKEN: &'static [&'static str] = &[];
+//!     const BUSY: Passing = Passing::NOTHING;
+//!     const IN_USE: Passing = Passing::NOTHING;
+//!     fn describe(_: &(), _: &mut Description) {}
+//!     async fn find(_: &At<S>) -> Answer<Self, Reading<There<()>>> { Ok(Reading::Absent) }
+//!     async fn remove(_: &At<S>, _: &There<()>, _: &Token) -> Answer<Self, ()> { Ok(()) }
+//! }
+//! ```
+//!
+//! What says that its name is taken:
+//!
+//! ```compile_fail,E0046
+//! # use deployer_core::kind::*; use deployer_core::node::{Reading, Token};
+//! struct Pool<S>(S);
+//! impl<S: Site> Kind for Pool<S> {
+//!     type Site = S;
+//!     type Is = ();
+//!     const KIND: &'static str = "pool";
+//!     const NOUN: &'static str = "pool";
+//!     const ROLE: Role = Role::Shared;
+//!     const TIER: Tier = Tier::Store;
+//!     const DATA: Data = Data::None;
+//!     const MARKS: Marks<Self> = Marks::None("water takes no tag");
+//!     const FACTS: S::Facts = panic!();
+//!     const ABSENT: &'static [&'static str] = &[];
+//!     const BUSY: Passing = Passing::NOTHING;
+//!     const IN_USE: Passing = Passing::NOTHING;
+//!     fn describe(_: &(), _: &mut Description) {}
+//!     async fn find(_: &At<S>) -> Answer<Self, Reading<There<()>>> { Ok(Reading::Absent) }
+//!     async fn remove(_: &At<S>, _: &There<()>, _: &Token) -> Answer<Self, ()> { Ok(()) }
+//! }
+//! ```
+//!
+//! Which refusals of a write pass by themselves:
+//!
+//! ```compile_fail,E0046
+//! # use deployer_core::kind::*; use deployer_core::node::{Reading, Token};
+//! struct Pool<S>(S);
+//! impl<S: Site> Kind for Pool<S> {
+//!     type Site = S;
+//!     type Is = ();
+//!     const KIND: &'static str = "pool";
+//!     const NOUN: &'static str = "pool";
+//!     const ROLE: Role = Role::Shared;
+//!     const TIER: Tier = Tier::Store;
+//!     const DATA: Data = Data::None;
+//!     const MARKS: Marks<Self> = Marks::None("water takes no tag");
+//!     const FACTS: S::Facts = panic!();
+//!     const ABSENT: &'static [&'static str] = &[];
+//!     const TAKEN: &'static [&'static str] = &[];
+//!     const IN_USE: Passing = Passing::NOTHING;
+//!     fn describe(_: &(), _: &mut Description) {}
+//!     async fn find(_: &At<S>) -> Answer<Self, Reading<There<()>>> { Ok(Reading::Absent) }
+//!     async fn remove(_: &At<S>, _: &There<()>, _: &Token) -> Answer<Self, ()> { Ok(()) }
+//! }
+//! ```
+//!
+//! What has it in use for a while yet when it is removed:
+//!
+//! ```compile_fail,E0046
+//! # use deployer_core::kind::*; use deployer_core::node::{Reading, Token};
+//! struct Pool<S>(S);
+//! impl<S: Site> Kind for Pool<S> {
+//!     type Site = S;
+//!     type Is = ();
+//!     const KIND: &'static str = "pool";
+//!     const NOUN: &'static str = "pool";
+//!     const ROLE: Role = Role::Shared;
+//!     const TIER: Tier = Tier::Store;
+//!     const DATA: Data = Data::None;
+//!     const MARKS: Marks<Self> = Marks::None("water takes no tag");
+//!     const FACTS: S::Facts = panic!();
+//!     const ABSENT: &'static [&'static str] = &[];
+//!     const TAKEN: &'static [&'static str] = &[];
+//!     const BUSY: Passing = Passing::NOTHING;
 //!     fn describe(_: &(), _: &mut Description) {}
 //!     async fn find(_: &At<S>) -> Answer<Self, Reading<There<()>>> { Ok(Reading::Absent) }
 //!     async fn remove(_: &At<S>, _: &There<()>, _: &Token) -> Answer<Self, ()> { Ok(()) }

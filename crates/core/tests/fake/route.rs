@@ -29,6 +29,8 @@ impl Kind for Route {
     const FACTS: () = ();
     const ABSENT: &'static [&'static str] = &["NotFound"];
     const TAKEN: &'static [&'static str] = &["AlreadyExists"];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &Self, to: &mut Description) {
         to.set(HOP, is.hop);

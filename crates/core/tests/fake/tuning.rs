@@ -118,6 +118,7 @@ impl Kind for Tuning {
     const FACTS: () = ();
     const ABSENT: &'static [&'static str] = &["NotFound"];
     const TAKEN: &'static [&'static str] = &["AlreadyExists"];
+    const BUSY: Passing = Passing::NOTHING;
     const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &Self, to: &mut Description) {
@@ -220,6 +221,9 @@ impl Kind for Unnamed {
     const MARKS: Marks<Self> = Marks::tags();
     const FACTS: () = ();
     const ABSENT: &'static [&'static str] = &[];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe((): &(), to: &mut Description) {
         to.set(THREADS, 1);

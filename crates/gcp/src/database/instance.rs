@@ -259,6 +259,9 @@ impl Kind for Instance {
     const DATA: Data = Data::Guarded;
     const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe((instance, names): &Self::Is, to: &mut Description) {
         to.extend(&shape::describe(instance, names));

@@ -203,6 +203,9 @@ impl Kind for Record {
     };
     const MARKS: Marks<Self> = Marks::None("Cloud DNS labels zones, and no record in them");
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &Actual, to: &mut Description) {
         to.extend(&describe(&is.set));

@@ -55,6 +55,8 @@ impl Kind for Repository {
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
     const TAKEN: &'static [&'static str] = &[ALREADY_EXISTS];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &Format, to: &mut Description) {
         let format = is.name().unwrap_or("unknown to this version");

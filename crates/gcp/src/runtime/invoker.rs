@@ -400,6 +400,9 @@ impl Kind for Invoker {
     const MARKS: Marks<Self> =
         Marks::None("everyone could call it before us: nothing of it is ours");
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe((): &(), to: &mut Description) {
         to.extend(&describe(true));

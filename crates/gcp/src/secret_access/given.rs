@@ -19,8 +19,8 @@ use crate::error::{self, Found};
 use crate::paths::short;
 use crate::secret_store::SECRET;
 use crate::site::prelude::{
-    At, Data, Description, Facts, Feature, Kind, Marks, NOT_FOUND, On, Project, Reading, Refusal,
-    Released, Result, Role, There, Tier, Token, Unnamed, tags,
+    At, Data, Description, Facts, Feature, Kind, Marks, NOT_FOUND, On, Passing, Project, Reading,
+    Refusal, Released, Result, Role, There, Tier, Token, Unnamed, tags,
 };
 
 impl Kind for Access {
@@ -44,6 +44,9 @@ impl Kind for Access {
     const DATA: Data = Data::None;
     const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &Fields, to: &mut Description) {
         to.extend(is);

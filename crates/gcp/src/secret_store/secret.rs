@@ -264,6 +264,9 @@ impl Kind for Secret {
     const DATA: Data = Data::AsNoted;
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(_is: &Actual, _to: &mut Description) {}
 

@@ -50,6 +50,9 @@ impl Kind for Service {
     const MARKS: Marks<Self> = Marks::tags();
     const ABSENT: &'static [&'static str] =
         &["ServiceNotFoundException", "ServiceNotActiveException"];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &SdkService, to: &mut Description) {
         to.extend(&fields_of(is));

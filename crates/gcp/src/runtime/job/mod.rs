@@ -399,6 +399,9 @@ impl Kind for RunJob {
     };
     const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(_is: &Job, _to: &mut Description) {}
 

@@ -184,6 +184,9 @@ impl Kind for RunService {
     };
     const MARKS: Marks<Self> = Marks::own();
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
+    const TAKEN: &'static [&'static str] = &[];
+    const BUSY: Passing = Passing::NOTHING;
+    const IN_USE: Passing = Passing::NOTHING;
 
     fn describe(is: &model::Service, to: &mut Description) {
         to.set_some(REVISION, revision_name(&is.latest_ready_revision));
