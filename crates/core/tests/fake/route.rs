@@ -2,7 +2,7 @@
 
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::kind::{
-    At, Changed, Data, Description, Field, Kind, Marks, Role, Seen, There, Tier, Wish,
+    At, Changed, Data, Description, Field, Kind, Marks, Passing, Role, Seen, There, Tier, Wish,
 };
 use deployer_core::node::{Kept, Reading, Token};
 
