@@ -80,9 +80,12 @@ name_rule!(
 /// The variable in which an App Runner service notes the versions of its secrets.
 pub const SECRETS_NOTE: &str = "DEPLOYER_SECRETS";
 
-/// The log group of a service: where ECS's own console puts one.
+/// The folder of services' log groups: where ECS's own console puts one.
+pub(crate) const LOG_FOLDER: &str = "/ecs/";
+
+/// The log group of a service.
 pub fn log_group(service: &str) -> String {
-    LOG_GROUP.fit(&format!("/ecs/{service}"))
+    LOG_GROUP.fit(&format!("{LOG_FOLDER}{service}"))
 }
 
 /// A secret's name.

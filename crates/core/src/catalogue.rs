@@ -225,6 +225,11 @@ impl Kinds {
         Some(self.told(kind)?.role)
     }
 
+    /// Whose a thing of a kind is, by its name.
+    pub fn whose<'a>(&self, kind: &str, name: &'a str) -> &'a str {
+        self.told(kind).map_or(name, |it| (it.whose)(name))
+    }
+
     /// How long the vendor usually takes to make one, where that is minutes. These times are ours,
     /// of small instances in one zone (`docs/ledger.md`).
     pub fn takes(&self, kind: &str) -> Option<Duration> {

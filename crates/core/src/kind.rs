@@ -124,6 +124,8 @@ pub trait Kind: Send + Sync + Sized + 'static {
     const LEAVES: Option<&'static str> = None;
     /// What changes of its fields mean to who reads a plan.
     const MEANS: Meaning = Meaning::PLAIN;
+    /// Whose it is, by its name in the cloud: the service's, where its name is made of that one's.
+    const WHOSE: fn(name: &str) -> &str = |name| name;
     /// Whether releases name its revisions: a deployment of code alone makes some, and may set no
     /// mark on them.
     const RECORDED: bool = false;

@@ -46,6 +46,14 @@ name_rule!(
     "lower-case letters, digits and `-`, a letter first, no `-` last, at most 40 characters"
 );
 
+/// How the name of a service's job ends: it migrates.
+pub(crate) const MIGRATES: &str = "-migrate";
+
+/// The job that migrates the database of a service.
+pub fn job(service: &str) -> String {
+    RUN_JOB.fit(&format!("{service}{MIGRATES}"))
+}
+
 /// A secret's name.
 pub fn secret(app: &str, environment: &str, key: &str) -> String {
     SECRET.fit(&format!("{app}-{environment}-{key}"))

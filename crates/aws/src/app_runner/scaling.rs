@@ -92,6 +92,7 @@ impl Kind for Scaling {
         },
     };
     const MARKS: Marks<Self> = Marks::tags();
+    const WHOSE: fn(name: &str) -> &str = |name| name.rsplit_once('-').map_or(name, |(of, _)| of);
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
     const TAKEN: &'static [&'static str] = &[];
     const BUSY: Passing = Passing::NOTHING;

@@ -7,6 +7,7 @@ use deployer_core::kind::numbers;
 use deployer_core::node::Effect;
 
 use super::LogGroupReady;
+use crate::names::LOG_FOLDER;
 use crate::site::prelude::*;
 
 /// Of our own groups, unless the manifest says otherwise.
@@ -87,6 +88,7 @@ impl Kind for LogGroup {
     };
     const DATA: Data = Data::Guarded;
     const MARKS: Marks<Self> = Marks::tags();
+    const WHOSE: fn(name: &str) -> &str = |name| name.strip_prefix(LOG_FOLDER).unwrap_or(name);
     const ABSENT: &'static [&'static str] = &["ResourceNotFoundException"];
     const TAKEN: &'static [&'static str] = &["ResourceAlreadyExistsException"];
     const BUSY: Passing = BUSY;

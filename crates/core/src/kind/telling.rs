@@ -87,6 +87,8 @@ pub struct Telling {
     pub data: Data,
     /// What changes of its fields mean.
     pub means: Meaning,
+    /// Whose it is, by its name.
+    pub whose: fn(name: &str) -> &str,
     /// Whether releases name its revisions.
     pub recorded: bool,
 }
@@ -101,6 +103,7 @@ impl Telling {
             leaves: K::LEAVES,
             data: K::DATA,
             means: K::MEANS,
+            whose: K::WHOSE,
             recorded: K::RECORDED,
         }
     }
@@ -114,6 +117,7 @@ impl Telling {
             leaves: None,
             data: Data::None,
             means: Meaning::PLAIN,
+            whose: |name| name,
             recorded: false,
         }
     }

@@ -7,6 +7,7 @@ use deployer_core::address::{Address, CloudName};
 use deployer_core::kind::Role;
 use deployer_core::node::{Action, Effect};
 use deployer_core::plan::{Change, Plan};
+use deployer_manifest::catalogue;
 
 use crate::facts::{Fact, How, ImageName};
 use crate::scene::{Group, Kind, Scene, Side};
@@ -215,10 +216,9 @@ pub fn services<'a>(things: impl Iterator<Item = &'a Thing<'a>>) -> Vec<String> 
     services.map(|it| it.name.clone()).collect()
 }
 
-/// A name in the cloud as one word, without the folder of log groups.
+/// A name in the cloud as one word.
 fn plain(name: &str) -> String {
-    let name = name.trim_start_matches('/');
-    name.strip_prefix("ecs/").unwrap_or(name).replace('/', "-")
+    name.trim_start_matches('/').replace('/', "-")
 }
 
 /// Whose node this is: as declared, or by its name.
@@ -231,20 +231,16 @@ fn owner(address: &Address, family: Family, things: &[Thing<'_>]) -> Option<usiz
     if let Some(found) = things.iter().position(declared) {
         return Some(found);
     }
-    let name = plain(&address.name);
+    let kinds = &catalogue(address.cloud).kinds;
+    let name = plain(kinds.whose(&address.kind, &address.name));
     let is_child = |of: &str| match family {
-        Family::Service => {
-            let scales = address.kind == "app_runner.scaling";
-            let content = name.rsplit_once('-').map(|(of, _)| of);
-            name.strip_suffix("-migrate") == Some(of) || scales && content == Some(of)
-        }
         Family::Database | Family::Cache => {
             !fields::is_store(address)
                 && name
                     .strip_prefix(of)
                     .is_some_and(|rest| rest.starts_with('-'))
         }
-        Family::Secret | Family::Shared => false,
+        Family::Service | Family::Secret | Family::Shared => false,
     };
     let matching = things.iter().enumerate().filter_map(|(at, thing)| {
         let side = side(thing).filter(|_| thing.family == family)?;

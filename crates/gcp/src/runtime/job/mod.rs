@@ -31,6 +31,7 @@ use crate::error::{self, CloudError, Found};
 use crate::ground::ServiceAccount;
 use crate::hints;
 use crate::labels;
+use crate::names::MIGRATES;
 use crate::operation;
 use crate::paths::Names;
 use crate::runtime::container::{self, Frame, Variables, Way, main_container};
@@ -398,6 +399,7 @@ impl Kind for RunJob {
         },
     };
     const MARKS: Marks<Self> = Marks::own();
+    const WHOSE: fn(name: &str) -> &str = |name| name.strip_suffix(MIGRATES).unwrap_or(name);
     const ABSENT: &'static [&'static str] = &[NOT_FOUND];
     const TAKEN: &'static [&'static str] = &[];
     const BUSY: Passing = Passing::NOTHING;

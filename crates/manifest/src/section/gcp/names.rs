@@ -31,9 +31,7 @@ impl GcpSection {
         let name = own.name.unwrap_or_else(|| rules::RUN_SERVICE.fit(&made));
         let repository = self.repository.clone();
         GcpNames {
-            job: own
-                .job
-                .unwrap_or_else(|| rules::RUN_JOB.fit(&format!("{name}-migrate"))),
+            job: own.job.unwrap_or_else(|| rules::job(&name)),
             repository: repository.unwrap_or_else(|| {
                 rules::ARTIFACT_REPOSITORY.fit(&names::prefix(app, environment))
             }),
