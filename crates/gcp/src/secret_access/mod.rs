@@ -5,7 +5,7 @@
 
 mod account;
 mod calls;
-mod given;
+mod kind;
 mod policy;
 
 pub(crate) use account::{RunsAs, Whose};

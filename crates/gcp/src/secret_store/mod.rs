@@ -2,6 +2,7 @@
 //! number.
 
 mod calls;
+mod kind;
 mod members;
 mod secret;
 
