@@ -1,6 +1,5 @@
 //! The Cloud Run job that runs the migration with the release's own image.
 
-
 mod calls;
 mod kind;
 #[cfg(test)]
