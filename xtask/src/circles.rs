@@ -82,45 +82,7 @@ const CRATES: &[(&str, &[&[&str]])] = &[
             &["view::plan::story", "view::plan::table"],
         ],
     ),
-    (
-        "sandbox",
-        &[
-            &[
-                "aws::apprunner::custom_domains",
-                "aws::apprunner::deploy",
-                "aws::apprunner::instances",
-                "aws::apprunner::launch",
-                "aws::apprunner::rules",
-                "aws::apprunner::scaling",
-                "aws::apprunner::services",
-                "aws::apprunner::state",
-            ],
-            &[
-                "aws::ecs::clusters",
-                "aws::ecs::exec",
-                "aws::ecs::service_rules",
-                "aws::ecs::state",
-                "aws::ecs::target_group",
-            ],
-            &[
-                "aws::elasticache::create",
-                "aws::elasticache::subnet_groups",
-            ],
-            &["aws::rds::delete", "aws::rds::snapshots"],
-            &["aws::route53::records", "aws::route53::zones"],
-            &["control", "host", "walls"],
-            &["gcp::dns::changes", "gcp::dns::records"],
-            &["gcp::run::resources", "gcp::run::template"],
-            &["gcp::schema", "gcp::wire"],
-            &[
-                "gcp::sql::backups",
-                "gcp::sql::databases",
-                "gcp::sql::instances",
-                "gcp::sql::users",
-            ],
-            &["runner::simulated", "runner::terminal"],
-        ],
-    ),
+    ("sandbox", &[]),
 ];
 
 /// The same of folders: a module of a crate's root, with all below it.
@@ -177,22 +139,7 @@ const FOLDERS: &[(&str, &[&[&str]])] = &[
             "work",
         ]],
     ),
-    (
-        "sandbox",
-        &[
-            &[
-                "aws",
-                "backing",
-                "faults",
-                "gcp",
-                "interceptor",
-                "known_calls",
-                "registry",
-                "runner",
-            ],
-            &["control", "host", "walls"],
-        ],
-    ),
+    ("sandbox", &[]),
 ];
 
 fn root() -> PathBuf {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -171,7 +172,7 @@ fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
             Some(verb) => got.strip_suffix(verb)?.strip_suffix(':')?,
             None => got,
         };
-        let value = super::wire::percent_decode(raw);
+        let value = percent_decode_str(raw).decode_utf8_lossy().into_owned();
         if value.is_empty()
             || (value.contains(':') && verb.is_none() && !WITH_COLON.contains(&placeholder))
         {

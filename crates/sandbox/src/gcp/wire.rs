@@ -14,9 +14,9 @@ use super::error::{ApiError, Outcome, no_such_path};
 use super::faults::{refuse, refuse_token};
 use super::schema::{self, Api, EnumStyle, Field, Kind, Method, Object, Violation};
 use crate::call::{ApiCall, Cloud};
-use crate::faults::Fault;
 use crate::interceptor::{Asked, identity};
 use crate::registry;
+use crate::verdict::Fault;
 
 /// Google's limit on the body of a request is higher; nothing here needs more.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
@@ -387,30 +387,4 @@ fn parse_query(query: &str) -> BTreeMap<String, Vec<String>> {
             .push(value.into_owned());
     }
     out
-}
-
-/// Decodes `%XX`; a `+` stays, as in a path.
-pub fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while index < bytes.len() {
-        let hex = bytes
-            .get(index + 1..index + 3)
-            .and_then(|h| std::str::from_utf8(h).ok());
-        match (
-            bytes[index],
-            hex.and_then(|h| u8::from_str_radix(h, 16).ok()),
-        ) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                index += 3;
-            }
-            (byte, _) => {
-                out.push(byte);
-                index += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

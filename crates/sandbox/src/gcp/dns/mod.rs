@@ -2,6 +2,7 @@
 
 mod changes;
 mod records;
+mod sets;
 mod zones;
 
 use std::collections::BTreeMap;

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::conditions::{self, Standing};
 use super::instance::IN_TASK;
-use super::template::{self, Use};
+use super::resources::Use;
+use super::template;
 use super::{JOB, Job, Key, check_etag, number, text};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code, Outcome};

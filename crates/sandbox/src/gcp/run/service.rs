@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::conditions::{self, Standing};
-use super::template::{self, Use};
+use super::resources::Use;
+use super::template;
 use super::{Key, SERVICE, Service, check_etag, number, text};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code, Outcome};
