@@ -85,14 +85,36 @@ impl Call {
         self.query(name).eq_ignore_ascii_case("true")
     }
 
-    /// The page of `items` that `pageSize` and `pageToken` ask for, and the token of the next.
+    /// The page of `items` that `pageSize` (`maxResults`) and `pageToken` ask for, and the token of
+    /// the next.
     pub fn page<T>(&self, items: Vec<T>, default_size: usize) -> Outcome<(Vec<T>, String)> {
-        page(
-            items,
-            self.query("pageSize"),
-            self.query("pageToken"),
-            default_size,
-        )
+        let size = match self.query("pageSize") {
+            "" => self.query("maxResults"),
+            size => size,
+        };
+        page(items, size, self.query("pageToken"), default_size)
+    }
+
+    /// The same page as a listing answers it, with the members that its message has.
+    pub fn listed<T: Into<Value>>(&self, items: Vec<T>, default_size: usize) -> Outcome {
+        let (total, mut out) = (items.len(), Object::new());
+        let (items, next) = self.page(items, default_size)?;
+        let message = self.method.response.as_str();
+        let items = items.into_iter().map(Into::into).collect();
+        out.insert(self.api.repeated(message).to_owned(), items);
+        if !next.is_empty() {
+            out.insert("nextPageToken".into(), next.into());
+        }
+        if self.api.field(message, "totalSize").is_some() {
+            out.insert("totalSize".into(), total.into());
+        }
+        if self.api.field(message, "kind").is_some() {
+            let name = self.api.api.split('.').next().unwrap_or_default();
+            let (first, rest) = message.split_at(1);
+            let kind = format!("{name}#{}{rest}", first.to_ascii_lowercase());
+            out.insert("kind".into(), kind.into());
+        }
+        Ok(out.into())
     }
 }
 

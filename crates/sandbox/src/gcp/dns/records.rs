@@ -175,7 +175,7 @@ impl Records {
 
 /// Refuses to leave a zone without the records that make it one.
 pub(super) fn check_removable(zone: &Zone, key: &Key, at: &str) -> Outcome<()> {
-    if key.0 == zone.dns_name && matches!(key.1.as_str(), "SOA" | "NS") {
+    if key.0 == zone.kept.dns_name && matches!(key.1.as_str(), "SOA" | "NS") {
         return Err(ApiError::legacy(
             400,
             "invalidZoneApex",

@@ -1,9 +1,9 @@
 //! The calls that read and change one record set of a zone.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::records::{Key, Record, check_removable};
-use super::{Zone, changes, listed, required};
+use super::{Zone, changes, required};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::wire::Call;
@@ -18,18 +18,19 @@ impl Gcp {
         if name.is_empty() && !kind.is_empty() {
             return Err(required("parameters.name"));
         }
-        let all = self.with_zone(call, |zone| {
+        let all: Vec<Value> = self.with_zone(call, |zone| {
             let wanted = |it: &&Record| {
                 (name.is_empty() || it.key.0 == name) && (kind.is_empty() || it.key.1 == kind)
             };
             Ok(zone
+                .kept
                 .records
                 .all()
                 .filter(wanted)
                 .map(Record::view)
                 .collect())
         })?;
-        listed(call, "dns#resourceRecordSetsListResponse", "rrsets", all)
+        call.listed(all, 100)
     }
 
     pub(super) fn get_record(&self, call: &Call) -> Outcome {
@@ -38,9 +39,9 @@ impl Gcp {
 
     pub(super) fn create_record(&self, call: &Call) -> Outcome {
         let created = self.with_zone(call, |zone| {
-            let record = Record::read(&call.body, "entity.rrset", &zone.dns_name)?;
-            zone.records.check_room(&record, "entity.rrset")?;
-            zone.records.put(record.clone());
+            let record = Record::read(&call.body, "entity.rrset", &zone.kept.dns_name)?;
+            zone.kept.records.check_room(&record, "entity.rrset")?;
+            zone.kept.records.put(record.clone());
             Ok(record)
         })?;
         self.serve_later(call);
@@ -55,13 +56,13 @@ impl Gcp {
                 message[field] = value.clone();
             }
             let message = message.as_object().cloned().unwrap_or_default();
-            let record = Record::read(&message, "entity.rrset", &zone.dns_name)?;
+            let record = Record::read(&message, "entity.rrset", &zone.kept.dns_name)?;
             if record.key != key {
-                zone.records.check_room(&record, "entity.rrset")?;
+                zone.kept.records.check_room(&record, "entity.rrset")?;
                 check_removable(zone, &key, "entity.rrset")?;
-                zone.records.remove(&key);
+                zone.kept.records.remove(&key);
             }
-            zone.records.put(record.clone());
+            zone.kept.records.put(record.clone());
             Ok(record)
         })?;
         self.serve_later(call);
@@ -73,7 +74,7 @@ impl Gcp {
         self.with_zone(call, |zone| {
             find(zone, &key)?;
             check_removable(zone, &key, "parameters.name")?;
-            zone.records.remove(&key);
+            zone.kept.records.remove(&key);
             Ok(())
         })?;
         self.serve_later(call);
@@ -93,7 +94,7 @@ fn path_key(call: &Call) -> Key {
 }
 
 fn find<'a>(zone: &'a Zone, key: &Key) -> Outcome<&'a Record> {
-    zone.records.get(key).ok_or_else(|| {
+    zone.kept.records.get(key).ok_or_else(|| {
         ApiError::legacy(
             404,
             "notFound",
