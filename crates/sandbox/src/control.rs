@@ -17,12 +17,13 @@ use tokio::sync::watch;
 use crate::aws::Aws;
 use crate::backing::Backing;
 use crate::env::Running;
-use crate::faults::{FaultsFile, Rules};
+use crate::faults::FaultsFile;
 use crate::gcp::Gcp;
 use crate::host::{AllowedLocations, FailedDeletes, FailedUpdates, IamDelay};
 use crate::interceptor::Interceptor;
 use crate::registry::Store;
 use crate::runner::{Isolation, Runner};
+use crate::verdict::Rules;
 use crate::walls;
 
 /// What the control endpoints know.
@@ -96,6 +97,7 @@ impl Control {
 
 /// Puts the control endpoints in front of a cloud's own routes.
 pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
+    let token: Arc<str> = control.running.control_token.as_str().into();
     let control_alone = Router::new()
         .route("/_sandbox/status", get(status))
         .route("/_sandbox/dump", get(dump))
@@ -108,7 +110,7 @@ pub(crate) fn with_control(control: Arc<Control>, cloud: Router) -> Router {
             "/_sandbox/aws/policy",
             post(set_policy).delete(clear_policy),
         )
-        .route_layer(from_fn_with_state(control.clone(), walls::token))
+        .route_layer(from_fn_with_state(token, walls::token))
         .with_state(control);
     Router::new()
         .merge(control_alone)
@@ -128,7 +130,7 @@ async fn dump(State(control): State<Arc<Control>>) -> Json<Value> {
 async fn set_faults(State(control): State<Arc<Control>>, body: String) -> Response {
     match FaultsFile::parse("the request's body", &body) {
         Ok(file) => {
-            control.interceptor.replace_rules(Rules::new(file));
+            control.interceptor.replace_rules(file.rules());
             Json(control.interceptor.faults_status()).into_response()
         }
         Err(error) => {

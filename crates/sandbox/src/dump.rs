@@ -21,13 +21,16 @@ pub(crate) fn of_map<K: Parts, V: Serialize>(map: &BTreeMap<K, V>) -> Value {
 
 /// A key of several parts.
 pub(crate) trait Parts {
-    /// The parts in their order, with `/` between them.
+    /// The parts in their order, with `/` between them; an empty first one is left out.
     fn joined(&self) -> String;
 }
 
 impl<A: AsRef<str>, B: AsRef<str>> Parts for (A, B) {
     fn joined(&self) -> String {
-        format!("{}/{}", self.0.as_ref(), self.1.as_ref())
+        match (self.0.as_ref(), self.1.as_ref()) {
+            ("", last) => last.to_owned(),
+            (first, last) => format!("{first}/{last}"),
+        }
     }
 }
 

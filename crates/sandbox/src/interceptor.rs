@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use crate::background::Background;
 use crate::call::{ApiCall, Cloud, Effect};
 use crate::clock::Clock;
-use crate::faults::{End, Fault, FaultKind, Observer, Rules, Verdict};
 use crate::rates::Buckets;
 use crate::server::{hang_up, is_hang_up};
+use crate::verdict::{End, Fault, FaultKind, Observer, Rules, Verdict};
 
 /// The largest answer that is kept to be told again.
 const KEPT: usize = 4 << 20;

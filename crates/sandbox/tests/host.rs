@@ -199,7 +199,7 @@ async fn the_dump_has_what_is_there_and_what_the_clouds_had_from_the_start() {
     let dumped = dumped.bearer_auth(&sandbox.running().control_token).send();
     let dumped: Value = dumped.await.unwrap().json().await.unwrap();
     let secret = &dumped["gcp"]["secretmanager"]["secrets"]["key"];
-    assert_eq!(secret["fields"]["labels"]["team"], "web");
+    assert_eq!(secret["message"]["labels"]["team"], "web");
     assert_eq!(secret["policy"]["bindings"], json!([bound]));
     sandbox.shutdown().await;
 }

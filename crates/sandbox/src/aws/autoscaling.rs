@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ecs::Ecs;
-use super::error::AwsError;
+use super::error::{AwsError, unsupported};
 use super::json::{need, number, text, texts};
 use super::pages::Pages;
 use super::shelf::{self, Asked, Going, Kind, Service, Shelf, Site, Taken, given, unused, whole};
@@ -238,9 +238,7 @@ fn made_policy(state: &State, site: &Site, key: &str, input: &Value) -> Result<V
     let had = state.policies.get(key).map(|it| &it.value);
     let kind = text(input, "PolicyType").or(had.and_then(|had| text(had, "PolicyType")));
     if kind != Some("TargetTrackingScaling") {
-        return Err(super::ecs::unsupported(
-            "scaling policies besides target tracking",
-        ));
+        return Err(unsupported("scaling policies besides target tracking"));
     }
     const TRACKING: &str = "TargetTrackingScalingPolicyConfiguration";
     let tracking = input.get(TRACKING).filter(|it| it.is_object());
@@ -436,7 +434,7 @@ fn is_ecs(input: &Value) -> bool {
 fn resource(input: &Value) -> Result<&str, AwsError> {
     match is_ecs(input) {
         true => Ok(need(input, "ResourceId")),
-        false => Err(super::ecs::unsupported(
+        false => Err(unsupported(
             "scaling of anything but ecs:service:DesiredCount",
         )),
     }

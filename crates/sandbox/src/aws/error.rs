@@ -151,6 +151,14 @@ impl AwsError {
     }
 }
 
+/// Says that the vendor has this and the sandbox has not.
+pub fn unsupported(what: &str) -> AwsError {
+    AwsError::new(
+        "UnsupportedFeatureException",
+        format!("the sandbox does not have {what}"),
+    )
+}
+
 /// Escapes text for XML.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;")

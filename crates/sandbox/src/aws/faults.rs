@@ -6,7 +6,7 @@ use axum::response::Response;
 use super::error::{AwsError, Wire};
 use super::{policy, rest_xml, schema};
 use crate::call::{ApiCall, Effect};
-use crate::faults::{Fault, FaultKind};
+use crate::verdict::{Fault, FaultKind};
 
 /// A call of a service: the operation when its protocol names one, else what the request's line
 /// tells.

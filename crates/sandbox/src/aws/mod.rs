@@ -44,9 +44,9 @@ use serde_json::Value;
 
 use crate::Host;
 use crate::call::{ApiCall, Cloud};
-use crate::faults::Fault;
 use crate::interceptor::{Asked, identity};
 use crate::registry;
+use crate::verdict::Fault;
 use error::{AwsError, Wire};
 use policy::Policy;
 use schema::{Rule, Violation};

@@ -5,38 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Fault, FaultKind, Verdict};
+use super::known_calls::{KnownCalls, nearest};
 use crate::call::Cloud;
-use crate::known_calls::{KnownCalls, nearest};
+use crate::verdict::{Entry, Fault, FaultKind, Rules, Verdict, When};
 
 /// A faults file that was read and makes sense.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultsFile {
-    pub(super) seed: u64,
-    pub(super) faults: Vec<Entry>,
-}
-
-/// One `[[fault]]`.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) call: String,
-    pub(super) cloud: Option<Cloud>,
-    pub(super) when: When,
-    pub(super) times: Option<u64>,
-    /// As written in the file.
-    pub(super) what: &'static str,
-    pub(super) verdict: Verdict,
-}
-
-/// Which of the matching calls are hit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum When {
-    /// The nth and those after it, as many as `times` says.
-    From(u64),
-    /// Each nth.
-    Every(u64),
-    /// Each with this probability.
-    Chance(f64),
+    seed: u64,
+    faults: Vec<Entry>,
 }
 
 /// Why a faults file cannot be used.
@@ -168,6 +145,11 @@ impl FaultsFile {
             seed: written.seed,
             faults: faults.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Its rules, none of which has seen a call yet.
+    pub(crate) fn rules(self) -> Rules {
+        Rules::new(self.seed, self.faults)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::error::{ApiError, Code};
 use super::names::project_number;
 use crate::call::{ApiCall, Effect};
-use crate::faults::{Fault, FaultKind};
+use crate::verdict::{Fault, FaultKind};
 
 /// The answer to a method that is refused on purpose.
 pub fn refuse(fault: &Fault, project: &str, call: &ApiCall) -> Response {

@@ -74,13 +74,6 @@ impl Policy {
         json!({ "bindings": self.bindings, "etag": self.etag(), "version": self.version })
     }
 
-    /// As [`Policy::set`], noting when.
-    pub fn set_at(&mut self, body: &Object, now: Timestamp) -> Outcome {
-        let answer = self.set(body)?;
-        self.history.push((now, self.bindings.clone()));
-        Ok(answer)
-    }
-
     /// Whether a service account may read secrets by this policy, as it has got about. What was set
     /// counts once `has_got_about`; conditions are taken for unmet.
     fn reads_secrets(&self, account: &str, has_got_about: impl Fn(Timestamp) -> bool) -> bool {
@@ -99,7 +92,7 @@ impl Policy {
     }
 
     /// Replaces the policy by a request's `policy`, if its etag, when given, is the current one.
-    pub fn set(&mut self, body: &Object) -> Outcome {
+    pub fn set_at(&mut self, body: &Object, now: Timestamp) -> Outcome {
         let policy = body
             .get("policy")
             .and_then(Value::as_object)
@@ -149,6 +142,7 @@ impl Policy {
                 members.dedup();
             }
         }
+        self.history.push((now, merged.clone()));
         self.bindings = merged;
         self.version = version.unwrap_or(1);
         self.generation += 1;

@@ -27,6 +27,7 @@ mod redis;
 mod run;
 mod schema;
 mod secrets;
+mod shelf;
 mod sql;
 mod storage;
 mod wire;
@@ -46,6 +47,7 @@ use crate::call::Cloud;
 use crate::registry;
 use error::{ApiError, Code, Outcome};
 use operations::Operations;
+use shelf::Shelf;
 use wire::Call;
 
 /// Google Cloud's side of the sandbox. Cheap to clone.
@@ -63,12 +65,12 @@ struct Inner {
     project_policy: projects::ProjectPolicy,
     folder: projects::Folder,
     organization: projects::Organization,
-    secrets: secrets::Secrets,
-    artifacts: artifacts::Artifacts,
+    secrets: Shelf<secrets::Versions>,
+    artifacts: Shelf<artifacts::Images>,
     logs: logging::Logs,
     run: run::Run,
     dns: dns::Dns,
-    redis: redis::Redis,
+    redis: Shelf<redis::Server>,
     sql: sql::Sql,
     storage: storage::Storage,
 }
@@ -91,12 +93,12 @@ impl Gcp {
                 project_policy: projects::ProjectPolicy::owned_by(&host.service_account.email),
                 folder: projects::Folder::default(),
                 organization: projects::Organization::default(),
-                secrets: secrets::Secrets::default(),
-                artifacts: artifacts::Artifacts::default(),
+                secrets: Shelf::default(),
+                artifacts: Shelf::default(),
                 logs: logging::Logs::default(),
                 run: run::Run::default(),
                 dns: dns::Dns::start(),
-                redis: redis::Redis::default(),
+                redis: Shelf::default(),
                 sql: sql::Sql::default(),
                 storage: storage::Storage::default(),
                 host,
@@ -195,6 +197,11 @@ impl Gcp {
         timestamp(self.inner.host.clock.now())
     }
 
+    /// `projects/P/locations/L`.
+    fn parent_at(&self, location: &str) -> String {
+        format!("projects/{}/locations/{location}", self.host().project)
+    }
+
     fn check_project(&self, given: &str) -> Outcome<()> {
         names::check_project(&self.inner.host.project, given)
     }
@@ -240,11 +247,7 @@ impl Gcp {
     /// Operations below a project and location, of whichever API.
     async fn operation(&self, call: &Call) -> Outcome {
         self.check_project(call.var(0))?;
-        let parent = format!(
-            "projects/{}/locations/{}",
-            self.inner.host.project,
-            call.var(1)
-        );
+        let parent = self.parent_at(call.var(1));
         let name = format!("{parent}/operations/{}", call.var(2));
         match call.method.id.rsplit('.').next().unwrap_or_default() {
             "get" => self.inner.operations.get(&name),
@@ -263,10 +266,7 @@ impl Gcp {
                     )
                     .await
             }
-            "list" => {
-                let (operations, next) = call.page(self.inner.operations.list(&parent), 100)?;
-                Ok(json!({ "operations": operations, "nextPageToken": next }))
-            }
+            "list" => call.listed(self.inner.operations.list(&parent), 100),
             "delete" => self.inner.operations.delete(&name),
             // Google tries its best; nothing here can be cancelled.
             "cancel" => self.inner.operations.get(&name).map(|_| json!({})),

@@ -357,8 +357,7 @@ impl Gcp {
                     .map(|id| self.service(id))
                     .filter(|s| wanted.is_empty() || s["state"] == wanted)
                     .collect();
-                let (services, next) = call.page(all, 50)?;
-                Ok(json!({ "services": services, "nextPageToken": next }))
+                call.listed(all, 50)
             }
             "serviceusage.services.batchGet" => {
                 if call.query_all("names").len() > 30 {

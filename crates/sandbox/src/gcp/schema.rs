@@ -4,11 +4,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// A JSON object.
 pub type Object = Map<String, Value>;
+
+/// A text field of a message; empty when absent.
+pub fn text<'a>(message: &'a Object, name: &str) -> &'a str {
+    let found = message.get(name).and_then(Value::as_str);
+    found.unwrap_or_default()
+}
 
 /// One API's methods and messages.
 #[derive(Deserialize)]
@@ -171,7 +178,7 @@ fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
             Some(verb) => got.strip_suffix(verb)?.strip_suffix(':')?,
             None => got,
         };
-        let value = super::wire::percent_decode(raw);
+        let value = percent_decode_str(raw).decode_utf8_lossy().into_owned();
         if value.is_empty()
             || (value.contains(':') && verb.is_none() && !WITH_COLON.contains(&placeholder))
         {
@@ -240,8 +247,15 @@ impl Api {
         out
     }
 
+    /// The member of a listing's message that has what is listed: before `warnings`, by its name.
+    pub fn repeated(&self, message: &str) -> &str {
+        let fields = self.messages.get(message).into_iter().flatten();
+        let own = fields.filter(|(_, it)| it.list && matches!(it.kind, Kind::Message { .. }));
+        own.map(|(name, _)| name.as_str()).min().unwrap_or("items")
+    }
+
     /// A field by its JSON name or, as protobuf allows, by its own name.
-    fn field(&self, message: &str, name: &str) -> Option<(&str, &Field)> {
+    pub fn field(&self, message: &str, name: &str) -> Option<(&str, &Field)> {
         let fields = self.messages.get(message)?;
         let entry = fields
             .get_key_value(name)

@@ -14,9 +14,9 @@ use super::error::{ApiError, Outcome, no_such_path};
 use super::faults::{refuse, refuse_token};
 use super::schema::{self, Api, EnumStyle, Field, Kind, Method, Object, Violation};
 use crate::call::{ApiCall, Cloud};
-use crate::faults::Fault;
 use crate::interceptor::{Asked, identity};
 use crate::registry;
+use crate::verdict::Fault;
 
 /// Google's limit on the body of a request is higher; nothing here needs more.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
@@ -85,14 +85,36 @@ impl Call {
         self.query(name).eq_ignore_ascii_case("true")
     }
 
-    /// The page of `items` that `pageSize` and `pageToken` ask for, and the token of the next.
+    /// The page of `items` that `pageSize` (`maxResults`) and `pageToken` ask for, and the token of
+    /// the next.
     pub fn page<T>(&self, items: Vec<T>, default_size: usize) -> Outcome<(Vec<T>, String)> {
-        page(
-            items,
-            self.query("pageSize"),
-            self.query("pageToken"),
-            default_size,
-        )
+        let size = match self.query("pageSize") {
+            "" => self.query("maxResults"),
+            size => size,
+        };
+        page(items, size, self.query("pageToken"), default_size)
+    }
+
+    /// The same page as a listing answers it, with the members that its message has.
+    pub fn listed<T: Into<Value>>(&self, items: Vec<T>, default_size: usize) -> Outcome {
+        let (total, mut out) = (items.len(), Object::new());
+        let (items, next) = self.page(items, default_size)?;
+        let message = self.method.response.as_str();
+        let items = items.into_iter().map(Into::into).collect();
+        out.insert(self.api.repeated(message).to_owned(), items);
+        if !next.is_empty() {
+            out.insert("nextPageToken".into(), next.into());
+        }
+        if self.api.field(message, "totalSize").is_some() {
+            out.insert("totalSize".into(), total.into());
+        }
+        if self.api.field(message, "kind").is_some() {
+            let name = self.api.api.split('.').next().unwrap_or_default();
+            let (first, rest) = message.split_at(1);
+            let kind = format!("{name}#{}{rest}", first.to_ascii_lowercase());
+            out.insert("kind".into(), kind.into());
+        }
+        Ok(out.into())
     }
 }
 
@@ -387,30 +409,4 @@ fn parse_query(query: &str) -> BTreeMap<String, Vec<String>> {
             .push(value.into_owned());
     }
     out
-}
-
-/// Decodes `%XX`; a `+` stays, as in a path.
-pub fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while index < bytes.len() {
-        let hex = bytes
-            .get(index + 1..index + 3)
-            .and_then(|h| std::str::from_utf8(h).ok());
-        match (
-            bytes[index],
-            hex.and_then(|h| u8::from_str_radix(h, 16).ok()),
-        ) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                index += 3;
-            }
-            (byte, _) => {
-                out.push(byte);
-                index += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

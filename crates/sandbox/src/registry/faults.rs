@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use super::answer::ProtocolError;
 use super::routes::{Target, target};
 use crate::call::{ApiCall, Cloud};
-use crate::faults::{Fault, FaultKind};
+use crate::verdict::{Fault, FaultKind};
 
 /// The call that a request below `/v2` is. `None` for a path that the protocol does not have.
 pub(crate) fn call(cloud: Cloud, method: &str, path: &str) -> Option<ApiCall> {

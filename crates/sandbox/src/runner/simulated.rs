@@ -6,14 +6,20 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::image::Image;
 use super::invocation::{argv, environment};
-use super::terminal::{self, Terminal};
+use super::terminal::Terminal;
 use super::{ContainerSpec, Exit, Purpose, StartError, Stream};
 use crate::background::Background;
 use crate::clock::Clock;
+
+/// How long a simulated container ends after a command that ends it: so long a task that waits for
+/// its program lets an agent send what was printed last.
+const LAST: Duration = Duration::from_secs(3);
 
 /// How a simulated container behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,13 +235,61 @@ impl Running {
             .is_some_and(|from| from <= self.clock.now())
     }
 
-    /// A command in a terminal of it.
+    /// A command in a terminal of it: what was said that commands do there.
     pub(super) fn terminal(&self, command: &[String]) -> Terminal {
-        terminal::simulated(self, command, (&self.clock, &self.background))
+        let (clock, background) = (self.clock.clone(), &self.background);
+        let (out, output) = mpsc::channel(1);
+        let (typed, mut keys) = mpsc::channel(64);
+        let (killed, gone) = (CancellationToken::new(), CancellationToken::new());
+        let (done, mut finished) = watch::channel(false);
+        let ran = self.ran(command);
+        let (acting, takes, ends) = (self.clone(), ran.takes, ran.ends);
+        // What was begun goes on, whoever looks.
+        background.spawn(async move {
+            clock.sleep(takes).await;
+            done.send_replace(true);
+            // What it prints at last comes before its container ends.
+            clock.sleep(LAST).await;
+            if let Some(exit) = ends {
+                acting.end(exit);
+            }
+        });
+        let (over, left, mut ended) = (killed.clone(), gone.clone(), self.exit());
+        background.spawn(async move {
+            let print = async |lines: &[String]| {
+                for line in lines {
+                    let line = Bytes::from(format!("{line}\r\n"));
+                    // Nobody looks.
+                    let _ = out.send(line).await;
+                }
+            };
+            let shown = async {
+                print(&ran.lines).await;
+                // One that can never come is as good as one that came: the sandbox is over.
+                let _ = finished.wait_for(|done| *done).await;
+                print(&ran.last).await;
+            };
+            let ignored = async {
+                while keys.recv().await.is_some() {}
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = shown => {}
+                () = ignored => {}
+                () = over.cancelled() => {}
+                _ = ended.wait_for(Option::is_some) => left.cancel(),
+            }
+        });
+        Terminal {
+            output,
+            typed,
+            killed,
+            gone,
+        }
     }
 
     /// What such a command does.
-    pub(super) fn ran(&self, command: &[String]) -> Ran {
+    fn ran(&self, command: &[String]) -> Ran {
         let mut ran = self.commands.clone();
         for line in ran.lines.iter_mut().chain(&mut ran.last) {
             for (number, word) in command.iter().enumerate() {
@@ -251,7 +305,7 @@ impl Running {
     }
 
     /// Ends it, unless it has ended.
-    pub(super) fn end(&self, exit: Exit) {
+    fn end(&self, exit: Exit) {
         self.exit.send_if_modified(|known| {
             let first = known.is_none();
             known.get_or_insert(exit);

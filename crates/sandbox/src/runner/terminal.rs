@@ -8,13 +8,10 @@ use nix::unistd::Pid;
 use pty_process::{Command, Size};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Child;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::exec::{ExecError, Surroundings};
-use super::simulated::Running;
-use crate::background::Background;
-use crate::clock::Clock;
 use crate::process::Process;
 
 /// How much is read from a terminal at once.
@@ -24,10 +21,6 @@ const KILLED: Duration = Duration::from_secs(2);
 /// How long after a command lost its terminal the end of its container may be known, which took it
 /// along.
 const FIRST_ENDS: Duration = Duration::from_millis(150);
-/// How long a simulated container ends after a command that ends it: so long a task that waits for
-/// its program lets an agent send what was printed last.
-const LAST: Duration = Duration::from_secs(3);
-
 /// What is typed, or done to the window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Typed {
@@ -39,10 +32,10 @@ pub enum Typed {
 
 /// A command in a terminal. Dropping it closes the terminal, which its command hears as a hang-up.
 pub struct Terminal {
-    output: mpsc::Receiver<Bytes>,
-    typed: mpsc::Sender<Typed>,
-    killed: CancellationToken,
-    gone: CancellationToken,
+    pub(super) output: mpsc::Receiver<Bytes>,
+    pub(super) typed: mpsc::Sender<Typed>,
+    pub(super) killed: CancellationToken,
+    pub(super) gone: CancellationToken,
 }
 
 impl Terminal {
@@ -181,60 +174,4 @@ fn kill_alone(child: &Child) {
     };
     // It may have ended this moment.
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-}
-
-/// One of a simulated container: what was said that commands do there.
-pub(super) fn simulated(
-    running: &Running,
-    command: &[String],
-    (clock, background): (&Clock, &Background),
-) -> Terminal {
-    let (out, output) = mpsc::channel(1);
-    let (typed, mut keys) = mpsc::channel(64);
-    let (killed, gone) = (CancellationToken::new(), CancellationToken::new());
-    let (done, mut finished) = watch::channel(false);
-    let ran = running.ran(command);
-    let (acting, clock, takes, ends) = (running.clone(), clock.clone(), ran.takes, ran.ends);
-    // What was begun goes on, whoever looks.
-    background.spawn(async move {
-        clock.sleep(takes).await;
-        done.send_replace(true);
-        // What it prints at last comes before its container ends.
-        clock.sleep(LAST).await;
-        if let Some(exit) = ends {
-            acting.end(exit);
-        }
-    });
-    let (over, left, mut ended) = (killed.clone(), gone.clone(), running.exit());
-    background.spawn(async move {
-        let print = async |lines: &[String]| {
-            for line in lines {
-                let line = Bytes::from(format!("{line}\r\n"));
-                // Nobody looks.
-                let _ = out.send(line).await;
-            }
-        };
-        let shown = async {
-            print(&ran.lines).await;
-            // One that can never come is as good as one that came: the sandbox is over.
-            let _ = finished.wait_for(|done| *done).await;
-            print(&ran.last).await;
-        };
-        let ignored = async {
-            while keys.recv().await.is_some() {}
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = shown => {}
-            () = ignored => {}
-            () = over.cancelled() => {}
-            _ = ended.wait_for(Option::is_some) => left.cancel(),
-        }
-    });
-    Terminal {
-        output,
-        typed,
-        killed,
-        gone,
-    }
 }

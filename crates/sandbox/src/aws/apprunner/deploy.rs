@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 
 use super::AppRunner;
-use super::instances::Unfit;
+use super::check::{Failure, Unfit};
 use super::launch::Prepared;
 use super::state::{Instance, Kind, Served};
 use crate::aws::json::{flag, need};
@@ -19,42 +19,6 @@ const ROUTING: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(6 * 60);
 /// How often an image that is to be deployed by itself is looked at. Ours.
 const LOOK: Duration = Duration::from_secs(30);
-
-/// Why a deployment failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The service was forgotten meanwhile.
-    Gone,
-    /// No such image, or none that fits.
-    Image,
-    /// A secret has no value.
-    Secret { name: String, why: String },
-    /// An instance cannot be started.
-    Start(String),
-    /// An instance ended, or is not healthy.
-    Unfit(Unfit),
-}
-
-impl Failure {
-    /// Whether new instances ran.
-    pub fn had_instances(&self) -> bool {
-        matches!(self, Self::Unfit(_))
-    }
-
-    /// What its event says after "Failure reason : ". Image and health check: as roadmap#46 and
-    /// many report them; the others are ours.
-    fn reason(&self) -> Option<String> {
-        match self {
-            Self::Gone | Self::Unfit(Unfit::Ended(_)) => None,
-            Self::Image => Some("Failed to copy the image from ECR".to_owned()),
-            Self::Secret { name, why } => Some(format!(
-                "Failed to retrieve the secret of environment variable {name}: {why}"
-            )),
-            Self::Start(why) => Some(why.clone()),
-            Self::Unfit(Unfit::Unhealthy) => Some("Health check failed.".to_owned()),
-        }
-    }
-}
 
 impl AppRunner {
     /// Carries out a deployment. When it fails, what ran before goes on running.

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::AppRunner;
-use super::deploy::Failure;
-use super::instances::Check;
-use super::state::{Config, State};
+use super::check::{Check, Failure};
+use super::state::{Config, State, Version};
 use crate::aws::ecr::stored_image;
 use crate::aws::json::{need, number, text};
 use crate::runner::{ContainerSpec, LogSink, Purpose};
@@ -19,15 +17,6 @@ use crate::runner::{ContainerSpec, LogSink, Purpose};
 /// How much later than it is printed a line can be read: "For some reason there is a significant
 /// delay sometimes, until the App Log appears" (roadmap#110). How long: ours.
 const LATE: Duration = Duration::from_secs(15);
-
-/// An image that was deployed: "a copy of the image that you deployed" is kept (Developer Guide,
-/// "What does App Runner delete?").
-#[derive(Clone, Serialize)]
-pub struct Version {
-    /// The repository as stored.
-    pub repository: String,
-    pub digest: String,
-}
 
 /// A version that is ready to be started, as often as instances are wanted.
 #[derive(Clone)]

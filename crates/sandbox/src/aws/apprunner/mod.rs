@@ -6,9 +6,11 @@
 //! aws/apprunner-roadmap, "provider" is `internal/service/apprunner` of
 //! hashicorp/terraform-provider-aws. "Ours" is what none of them says.
 
+mod check;
 mod connectors;
 mod custom_domains;
 mod deploy;
+mod domain;
 mod instances;
 mod launch;
 mod operations;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::deploy::Failure;
+use super::check::Failure;
 use super::services::shown;
 use super::state::{Kind, Operation, Service, State};
 use super::{AppRunner, not_found};

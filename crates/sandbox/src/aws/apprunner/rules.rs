@@ -4,8 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::state::{Config, State};
 use super::{invalid, not_found, scaling};
-use crate::aws::ecs::unsupported;
-use crate::aws::error::AwsError;
+use crate::aws::error::{AwsError, unsupported};
 use crate::aws::json::{flag, need, text};
 use crate::aws::shelf::live;
 

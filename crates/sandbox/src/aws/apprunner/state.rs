@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::custom_domains::{Certified, Domain};
-use super::launch::Version;
+use super::domain::{Certified, Domain};
 use crate::aws::json::seconds;
 use crate::aws::shelf::Shelf;
 use crate::runner::{Container, Front};
@@ -69,6 +68,15 @@ pub struct Served {
     pub version: Version,
     /// Its operation; empty when its instances are not to run any more.
     pub operation: String,
+}
+
+/// An image that was deployed: "a copy of the image that you deployed" is kept (Developer Guide,
+/// "What does App Runner delete?").
+#[derive(Clone, Serialize)]
+pub struct Version {
+    /// The repository as stored.
+    pub repository: String,
+    pub digest: String,
 }
 
 /// A running instance.

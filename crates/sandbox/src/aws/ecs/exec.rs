@@ -7,16 +7,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::agent::Agent;
 use super::clusters::check_cluster;
 use super::names::{Names, last_part};
 use super::state::{State, Task};
 use super::{Ecs, invalid};
 use crate::aws::error::AwsError;
 use crate::aws::gateway::Place;
-use crate::aws::json::{flag, list, need, seconds, text};
+use crate::aws::json::{flag, list, need, text};
 
 /// How long after its container an agent runs, and how long after that it is connected:
 /// "ExecuteCommandAgent going to RUNNING only indicates the status of the SSM Agent process. It can
@@ -24,52 +24,6 @@ use crate::aws::json::{flag, list, need, seconds, text};
 /// The seconds are ours.
 const STARTING: Duration = Duration::from_secs(4);
 const CONNECTING: Duration = Duration::from_secs(3);
-
-/// The agent of a task's containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Agent {
-    /// PENDING, RUNNING or STOPPED.
-    pub status: &'static str,
-    /// Since when it runs.
-    pub started: Option<jiff::Timestamp>,
-    /// Whether the Message Gateway knows it.
-    pub connected: bool,
-    /// Why it is STOPPED.
-    pub reason: Option<&'static str>,
-}
-
-impl Agent {
-    /// One that is about to start.
-    pub const PENDING: Self = Self {
-        status: "PENDING",
-        started: None,
-        connected: false,
-        reason: None,
-    };
-
-    /// What becomes of the one of a container whose root cannot be written to: "The SSM agent
-    /// requires that the container file system can be written to in order to create the required
-    /// directories and files" (Amazon ECS Developer Guide, "Considerations for using ECS Exec").
-    /// That it is then STOPPED is from aws/containers-roadmap#1359; the reason's words are ours.
-    const CANNOT_WRITE: Self = Self {
-        status: "STOPPED",
-        started: None,
-        connected: false,
-        reason: Some("ExecuteCommandAgent cannot write to the container's file system"),
-    };
-
-    /// As DescribeTasks shows it with its container.
-    pub fn view(&self) -> Value {
-        let mut out = json!({"name": "ExecuteCommandAgent", "lastStatus": self.status});
-        if let Some(at) = self.started {
-            out["lastStartedAt"] = seconds(at);
-        }
-        if let Some(reason) = self.reason {
-            out["reason"] = json!(reason);
-        }
-        out
-    }
-}
 
 impl Ecs {
     /// Whether agents that start from now on reach the Message Gateway. They do not where the task

@@ -1,5 +1,6 @@
 //! ECS: clusters, task definitions, services whose deployments roll, and tasks that really run.
 
+mod agent;
 mod checks;
 mod clusters;
 mod definition_rules;
@@ -34,7 +35,6 @@ use super::shelf::{Asked, Service, Site};
 use super::tags::Tags;
 use crate::Host;
 use names::Names;
-pub use service_rules::unsupported;
 use state::State;
 
 /// The service. Cheap to clone.

@@ -4,16 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::invalid;
 use super::state::State;
-use crate::aws::error::AwsError;
+use crate::aws::error::{AwsError, unsupported};
 use crate::aws::json::{list, need, number, text};
-
-/// Says that the vendor has this and the sandbox has not.
-pub fn unsupported(what: &str) -> AwsError {
-    AwsError::new(
-        "UnsupportedFeatureException",
-        format!("the sandbox does not have {what}"),
-    )
-}
 
 /// What a service has when the request does not say.
 pub fn defaults() -> Map<String, Value> {

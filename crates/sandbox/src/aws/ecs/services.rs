@@ -9,14 +9,12 @@ use tokio::sync::Notify;
 use super::clusters::{check_cluster, check_name};
 use super::exec::check_role_of_service;
 use super::names::{Names, long_number, short_id};
-use super::service_rules::{
-    check_config, check_controller, check_grace, defaults, settle, unsupported,
-};
+use super::service_rules::{check_config, check_controller, check_grace, defaults, settle};
 use super::service_view::service_view;
 use super::state::{Deployment, Revision, Rollout, RolloutState, Service, State};
 use super::target_group::{Target, check_targets};
 use super::{Ecs, client, invalid};
-use crate::aws::error::AwsError;
+use crate::aws::error::{AwsError, unsupported};
 use crate::aws::json::{copy, flag, list, need, number, seconds, text};
 use crate::runner::Front;
 

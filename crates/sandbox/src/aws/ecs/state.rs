@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
-use super::exec::Agent;
+use super::agent::Agent;
 use super::names::last_part;
 use super::target_group::{Target, TargetHealth};
 use crate::aws::shelf::Shelf;

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::health::{REAL_INTERVAL, REAL_START};
-use super::service_rules::unsupported;
 use super::{Ecs, invalid};
-use crate::aws::error::AwsError;
+use crate::aws::error::{AwsError, unsupported};
 use crate::aws::json::{need, number, text};
 use crate::clock::Clock;
 use crate::runner::Container;

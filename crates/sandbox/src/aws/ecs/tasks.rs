@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use super::agent::Agent;
 use super::clusters::{check_cluster, listed};
-use super::exec::{Agent, check_role};
+use super::exec::check_role;
 use super::names::{Names, last_part, task_id};
 use super::service_rules::check_network;
 use super::state::{ContainerView, Service, State, Stop, Task};

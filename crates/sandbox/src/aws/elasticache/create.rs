@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::rules::{
-    Version, check_availability, check_identifier, check_node_type, check_retention,
+    Version, blank, check_availability, check_identifier, check_node_type, check_retention,
     check_security_groups, check_token,
 };
 use super::{Cache, ElastiCache, Group, State, invalid_combination, invalid_value, subnet_groups};
@@ -123,12 +123,6 @@ impl ElastiCache {
             false => Err(subnet_groups::not_found(&name)),
         }
     }
-}
-
-pub(super) fn blank(name: &str) -> AwsError {
-    invalid_value(format!(
-        "The parameter {name} must be provided and must not be blank."
-    ))
 }
 
 /// `NumCacheClusters`, or the primary and its replicas.

@@ -3,9 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::create::blank;
 use super::rules::{
-    Version, check_availability, check_node_type, check_retention, check_security_groups,
+    Version, blank, check_availability, check_node_type, check_retention, check_security_groups,
     check_token,
 };
 use super::{Cache, ElastiCache, Group, NewTokens, invalid_combination};

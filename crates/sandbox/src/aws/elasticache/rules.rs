@@ -182,6 +182,12 @@ pub fn check_security_groups(groups: &[String]) -> Result<(), AwsError> {
     }
 }
 
+pub(super) fn blank(name: &str) -> AwsError {
+    invalid_value(format!(
+        "The parameter {name} must be provided and must not be blank."
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

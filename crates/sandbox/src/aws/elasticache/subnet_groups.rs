@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::rules::blank;
 use super::{ElastiCache, State, invalid_value};
 use crate::aws::error::AwsError;
 use crate::aws::json::{need, texts};
@@ -21,7 +22,7 @@ pub(super) const SUBNET_GROUP: Kind<State> = Kind {
     made: |_, site, name, input| {
         let ids = texts(input, "SubnetIds");
         if ids.is_empty() {
-            return Err(super::create::blank("SubnetIds"));
+            return Err(blank("SubnetIds"));
         }
         subnets::check(&ids)?;
         Ok(members(site, name, &ids, need(input, DESCRIPTION)))

@@ -9,9 +9,6 @@ use super::{Instance, Rds, State, instance_not_found, invalid_combination, snaps
 use crate::aws::error::AwsError;
 use crate::aws::json::{flag, need, text};
 
-/// How long a snapshot takes, in cloud time.
-pub(super) const SNAPSHOT: Duration = Duration::from_secs(180);
-
 impl Rds {
     pub(super) fn delete_instance(&self, input: &Value) -> Result<Value, AwsError> {
         let skip = flag(input, "SkipFinalSnapshot");
@@ -54,7 +51,7 @@ impl Rds {
                     false => Vec::new(),
                 };
                 self.begin_snapshot(&mut state, &id, &name, tags)?;
-                SNAPSHOT
+                snapshots::TAKES
             }
         };
         let (_, instance) = state.named(input)?;

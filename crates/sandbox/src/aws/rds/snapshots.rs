@@ -1,12 +1,16 @@
 //! Snapshots: what an instance was, kept after it is gone. They hold no data here.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::delete::SNAPSHOT;
 use super::{Rds, Thing, page};
 use crate::aws::error::AwsError;
 use crate::aws::json::{copy, need, seconds, text};
+
+/// How long a snapshot takes, in cloud time.
+pub(super) const TAKES: Duration = Duration::from_secs(180);
 
 impl Rds {
     pub(super) fn describe_snapshots(&self, input: &Value) -> Result<Value, AwsError> {
@@ -82,7 +86,7 @@ impl Rds {
     pub(super) fn finish_snapshot(&self, name: String) {
         let rds = self.clone();
         self.inner.host.background.spawn(async move {
-            rds.inner.host.clock.sleep(SNAPSHOT).await;
+            rds.inner.host.clock.sleep(TAKES).await;
             if let Some(snapshot) = rds.lock().snapshots.get_mut(&name) {
                 snapshot.value["Status"] = json!("available");
                 snapshot.value["PercentProgress"] = json!(100);

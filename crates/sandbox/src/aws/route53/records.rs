@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::alias::Target;
-use super::zones::size;
 use super::{Route53, Zone};
 use crate::aws::error::AwsError;
 use crate::aws::json::{list, need, text};
@@ -328,6 +327,20 @@ pub(super) fn is_name(name: &str) -> bool {
         (1..=63).contains(&label.len()) && (plain || (index == 0 && label == "*"))
     };
     inner.len() <= 253 && inner.split('.').enumerate().all(label)
+}
+
+/// `MaxItems`, which the model has as a string.
+pub(super) fn size(input: &Value, largest: usize) -> Result<usize, AwsError> {
+    let Some(given) = text(input, "MaxItems") else {
+        return Ok(largest);
+    };
+    match given.parse::<usize>() {
+        Ok(size) if size > 0 => Ok(size.min(largest)),
+        _ => Err(AwsError::new(
+            "InvalidInput",
+            format!("The maximum number of items '{given}' is not valid."),
+        )),
+    }
 }
 
 #[cfg(test)]

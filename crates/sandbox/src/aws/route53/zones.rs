@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::records::{RecordSet, Records, canonical, is_name, reversed};
+use super::records::{RecordSet, Records, canonical, is_name, reversed, size};
 use super::{Route53, Zone};
 use crate::aws::error::AwsError;
 use crate::aws::json::{need, random_hex, text};
@@ -203,18 +203,4 @@ fn apex(zone: &Zone) -> Records {
     records.put(RecordSet::of(&zone.name, "NS", NS_TTL, &servers));
     records.put(RecordSet::of(&zone.name, "SOA", SOA_TTL, &[soa]));
     records
-}
-
-/// `MaxItems`, which the model has as a string.
-pub(super) fn size(input: &Value, largest: usize) -> Result<usize, AwsError> {
-    let Some(given) = text(input, "MaxItems") else {
-        return Ok(largest);
-    };
-    match given.parse::<usize>() {
-        Ok(size) if size > 0 => Ok(size.min(largest)),
-        _ => Err(AwsError::new(
-            "InvalidInput",
-            format!("The maximum number of items '{given}' is not valid."),
-        )),
-    }
 }

@@ -92,7 +92,7 @@ impl Gate for RegistryGate {
                 let why = format!("cannot update tag {tag}. {why}");
                 return Err(Refusal::ImmutableTag { code, why });
             }
-            found.images.insert(image.to_owned());
+            found.kept.images.insert(image.to_owned());
         }
         Ok(stored)
     }

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Gcp, Repository};
+use super::REPOSITORIES;
+use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::operations::any;
 use crate::gcp::timestamp;
@@ -12,8 +13,8 @@ use crate::registry::StoredManifest;
 
 impl Gcp {
     pub(super) fn artifact_images(&self, call: &Call, method: &str) -> Outcome {
-        let images: Vec<String> = self.with_repository(call, |r: &mut Repository| {
-            Ok(r.images.iter().cloned().collect())
+        let images: Vec<String> = REPOSITORIES.with(self, call, |it| {
+            Ok(it.kept.images.iter().cloned().collect())
         })?;
         match method {
             "repositories.dockerImages.list" => {
@@ -21,8 +22,7 @@ impl Gcp {
                     .iter()
                     .flat_map(|image| self.docker_images(call, image))
                     .collect();
-                let (found, next) = call.page(all, 100)?;
-                Ok(json!({ "dockerImages": found, "nextPageToken": next }))
+                call.listed(all, 100)
             }
             "repositories.dockerImages.get" => {
                 let wanted = format!(
@@ -41,8 +41,7 @@ impl Gcp {
                     .iter()
                     .filter_map(|image| self.package(call, image))
                     .collect();
-                let (found, next) = call.page(all, 100)?;
-                Ok(json!({ "packages": found, "nextPageToken": next }))
+                call.listed(all, 100)
             }
             "repositories.packages.get" => self
                 .package(call, call.var(3))
@@ -56,7 +55,7 @@ impl Gcp {
                     call.var(2),
                     image,
                 ));
-                self.with_repository(call, |r| Ok(r.images.remove(image)))?;
+                REPOSITORIES.with(self, call, |it| Ok(it.kept.images.remove(image)))?;
                 Ok(self.artifact_operation(call.var(1), any("google.protobuf.Empty", &json!({}))))
             }
             _ => self.package_parts(call, method),
@@ -127,8 +126,7 @@ impl Gcp {
         let all = self.manifests(call, image);
         match method {
             "repositories.packages.versions.list" => {
-                let (found, next) = call.page(all.iter().map(version).collect(), 100)?;
-                Ok(json!({ "versions": found, "nextPageToken": next }))
+                call.listed(all.iter().map(version).collect(), 100)
             }
             "repositories.packages.versions.get" => all
                 .iter()
@@ -153,8 +151,7 @@ impl Gcp {
                     .iter()
                     .flat_map(|m| m.tags.iter().map(|t| tag(m, t)))
                     .collect();
-                let (found, next) = call.page(tags, 100)?;
-                Ok(json!({ "tags": found, "nextPageToken": next }))
+                call.listed(tags, 100)
             }
             "repositories.packages.tags.get" => all
                 .iter()

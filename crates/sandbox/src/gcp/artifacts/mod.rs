@@ -3,8 +3,7 @@
 mod gate;
 mod images;
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::Gcp;
 use super::error::{ApiError, Code, Outcome};
-use super::iam::Policy;
 use super::names::{LOCATIONS, check_labels, check_location, in_images, is_dns_label};
 use super::operations::any;
-use super::schema::{Object, camel};
+use super::schema::Object;
+use super::shelf::{Changes, Ends, Key, Kind, Makes, all, located, unused};
 use super::wire::Call;
 
 pub use gate::RegistryGate;
@@ -23,63 +22,71 @@ pub use gate::RegistryGate;
 const METADATA: &str = "google.devtools.artifactregistry.v1.OperationMetadata";
 const REPOSITORY: &str = "google.devtools.artifactregistry.v1.Repository";
 
-/// Every repository, by location and id.
-#[derive(Default)]
-pub struct Artifacts(Mutex<BTreeMap<(String, String), Repository>>);
-
-#[derive(Serialize)]
-struct Repository {
-    /// The message `Repository`.
-    message: Object,
+/// What is kept of a repository beside its message.
+#[derive(Default, Serialize)]
+pub struct Images {
     /// Each image's name; the store does not list them.
-    images: std::collections::BTreeSet<String>,
-    policy: Policy,
+    images: BTreeSet<String>,
 }
 
-const MUTABLE: [&str; 6] = [
-    "description",
-    "labels",
-    "dockerConfig",
-    "cleanupPolicies",
-    "cleanupPolicyDryRun",
-    "vulnerabilityScanningConfig",
-];
-
-impl Artifacts {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Repository>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Everything that there is, as data.
-    pub(super) fn dump(&self) -> Value {
-        crate::dump::of_map(&self.lock())
-    }
-}
+const REPOSITORIES: Kind<Images> = Kind {
+    methods: "artifactregistry.projects.locations.repositories.",
+    id: 2,
+    on: |gcp| &gcp.inner.artifacts,
+    home: located,
+    makes: Some(Makes {
+        named: |call| match call.query("repositoryId") {
+            id if is_dns_label(id, 63) => Ok(id.to_owned()),
+            id => Err(ApiError::invalid(format!(
+                "Invalid repository ID \"{id}\": it must match [a-z]([a-z0-9-]{{0,61}}[a-z0-9])?"
+            ))),
+        },
+        made: |gcp, call, key| Ok((gcp.new_repository(call, key)?, Images::default())),
+        taken: |_, _| ApiError::new(Code::AlreadyExists, "the repository already exists"),
+        answer: |gcp, (location, _), message| {
+            gcp.artifact_operation(location, any(REPOSITORY, &message.into()))
+        },
+    }),
+    changes: Some(Changes {
+        members: &[
+            "description",
+            "labels",
+            "dockerConfig",
+            "cleanupPolicies",
+            "cleanupPolicyDryRun",
+            "vulnerabilityScanningConfig",
+        ],
+        by_mask: false,
+        refused: "cannot be changed",
+        checked: |_, sent| check_labels("repository.labels", sent.get("labels")),
+        noted: |gcp, it, _| {
+            it.message.insert("updateTime".into(), gcp.now().into());
+            Ok(())
+        },
+    }),
+    ends: Some(Ends {
+        free: unused,
+        answer: |gcp, (location, id), repository| {
+            for image in repository.kept.images {
+                let stored = gcp.stored_name(location, id, &image);
+                gcp.host().store.delete_repository(&stored);
+            }
+            gcp.artifact_operation(location, any("google.protobuf.Empty", &json!({})))
+        },
+    }),
+    absent: |gcp, (location, id)| {
+        let name = gcp.repository_name(location, id);
+        ApiError::not_found(format!(
+            "Requested entity was not found. Repository {name} does not exist."
+        ))
+    },
+    fits: all,
+    page: 100,
+};
 
 impl Gcp {
     fn repository_name(&self, location: &str, id: &str) -> String {
-        format!(
-            "projects/{}/locations/{location}/repositories/{id}",
-            self.host().project
-        )
-    }
-
-    fn with_repository<T>(
-        &self,
-        call: &Call,
-        act: impl FnOnce(&mut Repository) -> Outcome<T>,
-    ) -> Outcome<T> {
-        let (location, id) = (call.var(1), call.var(2));
-        let mut all = self.inner.artifacts.lock();
-        let repository = all
-            .get_mut(&(location.to_owned(), id.to_owned()))
-            .ok_or_else(|| {
-                let name = self.repository_name(location, id);
-                ApiError::not_found(format!(
-                    "Requested entity was not found. Repository {name} does not exist."
-                ))
-            })?;
-        act(repository)
+        format!("{}/repositories/{id}", self.parent_at(location))
     }
 
     /// Methods of Artifact Registry.
@@ -90,7 +97,7 @@ impl Gcp {
             .id
             .strip_prefix("artifactregistry.projects.locations.")
             .unwrap_or_default();
-        let place = |l: &str| json!({ "name": format!("projects/{}/locations/{l}", self.host().project), "locationId": l });
+        let place = |l: &str| json!({ "name": self.parent_at(l), "locationId": l });
         if method == "list" {
             return Ok(
                 json!({ "locations": LOCATIONS.iter().map(|l| place(l)).collect::<Vec<_>>() }),
@@ -99,31 +106,14 @@ impl Gcp {
         if call.var(1) != "-" {
             check_location(call.var(1))?;
         }
-        match method {
-            "get" => Ok(place(call.var(1))),
-            "repositories.create" => self.create_repository(call),
-            "repositories.get" => {
-                self.with_repository(call, |r| Ok(Value::Object(r.message.clone())))
-            }
-            "repositories.list" => self.list_repositories(call),
-            "repositories.patch" => self.patch_repository(call),
-            "repositories.delete" => self.delete_repository(call),
-            "repositories.getIamPolicy" => self.with_repository(call, |r| Ok(r.policy.get())),
-            "repositories.setIamPolicy" => self.with_repository(call, |r| r.policy.set(&call.body)),
-            "repositories.testIamPermissions" => {
-                self.with_repository(call, |_| Ok(self.test_permissions(&call.body)))
-            }
-            _ => self.artifact_images(call, method),
+        if method == "get" {
+            return Ok(place(call.var(1)));
         }
+        let answered = REPOSITORIES.call(self, call);
+        answered.unwrap_or_else(|| self.artifact_images(call, method))
     }
 
-    fn create_repository(&self, call: &Call) -> Outcome {
-        let (location, id) = (call.var(1), call.query("repositoryId"));
-        if !is_dns_label(id, 63) {
-            return Err(ApiError::invalid(format!(
-                "Invalid repository ID \"{id}\": it must match [a-z]([a-z0-9-]{{0,61}}[a-z0-9])?"
-            )));
-        }
+    fn new_repository(&self, call: &Call, (location, id): &Key) -> Outcome<Object> {
         let mut message = call.body.clone();
         match message.get("format").and_then(Value::as_str) {
             Some("DOCKER") => {}
@@ -148,37 +138,19 @@ impl Gcp {
         check_labels("repository.labels", message.get("labels"))?;
         let name = self.repository_name(location, id);
         let now = self.now();
-        message.insert("name".into(), name.clone().into());
+        message.insert("name".into(), name.into());
         message.insert("mode".into(), "STANDARD_REPOSITORY".into());
         message.insert("createTime".into(), now.clone().into());
         message.insert("updateTime".into(), now.into());
         let project = in_images(&self.host().project);
         let uri = format!("{location}-docker.pkg.dev/{project}/{id}");
         message.insert("registryUri".into(), uri.into());
-        {
-            let mut all = self.inner.artifacts.lock();
-            let key = (location.to_owned(), id.to_owned());
-            if all.contains_key(&key) {
-                return Err(ApiError::new(
-                    Code::AlreadyExists,
-                    "the repository already exists",
-                ));
-            }
-            all.insert(
-                key,
-                Repository {
-                    message: message.clone(),
-                    images: Default::default(),
-                    policy: Policy::default(),
-                },
-            );
-        }
-        Ok(self.artifact_operation(location, any(REPOSITORY, &Value::Object(message))))
+        Ok(message)
     }
 
     /// Artifact Registry's work takes about two seconds; what it did shows at once.
     fn artifact_operation(&self, location: &str, result: Value) -> Value {
-        let parent = format!("projects/{}/locations/{location}", self.host().project);
+        let parent = self.parent_at(location);
         let metadata = any(METADATA, &json!({}));
         let operation = self.operations().start(&parent, metadata.clone());
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
@@ -188,79 +160,6 @@ impl Gcp {
             gcp.operations().finish(&name, metadata, Ok(result));
         });
         operation
-    }
-
-    fn list_repositories(&self, call: &Call) -> Outcome {
-        let location = call.var(1);
-        let all: Vec<Value> = self
-            .inner
-            .artifacts
-            .lock()
-            .iter()
-            .filter(|((l, _), _)| location == "-" || l == location)
-            .map(|(_, r)| Value::Object(r.message.clone()))
-            .collect();
-        let (repositories, next) = call.page(all, 100)?;
-        Ok(json!({ "repositories": repositories, "nextPageToken": next }))
-    }
-
-    fn patch_repository(&self, call: &Call) -> Outcome {
-        let mask: Vec<String> = call
-            .query("updateMask")
-            .split(',')
-            .filter(|p| !p.is_empty())
-            .map(camel)
-            .collect();
-        check_labels("repository.labels", call.body.get("labels"))?;
-        let mut fields: Vec<String> = Vec::new();
-        for path in &mask {
-            let root = path.split('.').next().unwrap_or_default();
-            if path == "*" {
-                fields.extend(MUTABLE.iter().map(|f| (*f).to_owned()));
-            } else if MUTABLE.contains(&root) {
-                fields.push(root.to_owned());
-            } else {
-                return Err(ApiError::field(
-                    "update_mask",
-                    format!("the field '{path}' cannot be changed"),
-                ));
-            }
-        }
-        if mask.is_empty() {
-            fields.extend(
-                call.body
-                    .keys()
-                    .filter(|k| MUTABLE.contains(&k.as_str()))
-                    .cloned(),
-            );
-        }
-        self.with_repository(call, |repository| {
-            for field in fields {
-                match call.body.get(&field) {
-                    Some(value) => repository.message.insert(field, value.clone()),
-                    None => repository.message.remove(&field),
-                };
-            }
-            repository
-                .message
-                .insert("updateTime".into(), self.now().into());
-            Ok(Value::Object(repository.message.clone()))
-        })
-    }
-
-    fn delete_repository(&self, call: &Call) -> Outcome {
-        let (location, id) = (call.var(1), call.var(2));
-        let images = self.with_repository(call, |r| Ok(r.images.clone()))?;
-        self.inner
-            .artifacts
-            .lock()
-            .remove(&(location.to_owned(), id.to_owned()));
-        for image in images {
-            self.host()
-                .store
-                .delete_repository(&self.stored_name(location, id, &image));
-        }
-        Ok(self.artifact_operation(location, any("google.protobuf.Empty", &json!({}))))
     }
 
     /// The name under which the registry's store keeps an image.

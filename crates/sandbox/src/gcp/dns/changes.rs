@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::records::{Record, check_removable};
-use super::{PROPAGATION, Zone, listed, required};
+use super::{PROPAGATION, Zone, required};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::schema::Object;
@@ -34,8 +34,8 @@ impl Gcp {
             if additions.is_empty() && deletions.is_empty() {
                 return Err(required("entity.change"));
             }
-            zone.records = {
-                let mut after = zone.records.clone();
+            zone.kept.records = {
+                let mut after = zone.kept.records.clone();
                 for (record, at) in &deletions {
                     check_deletion(zone, &additions, record, at)?;
                     after.remove(&record.key);
@@ -49,9 +49,9 @@ impl Gcp {
             let views = |all: &[(Record, String)]| all.iter().map(|(it, _)| it.view()).collect();
             let (additions, deletions): (Vec<Value>, Vec<Value>) =
                 (views(&additions), views(&deletions));
-            let id = zone.changes.len();
+            let id = zone.kept.changes.len();
             let change = message(id, "pending", &now, &additions, &deletions);
-            zone.changes.push(change.clone());
+            zone.kept.changes.push(change.clone());
             Ok((zone.message["id"].clone(), id, change))
         })?;
         let (zone, id, change) = change;
@@ -64,7 +64,7 @@ impl Gcp {
             return self.with_zone(call, |zone| {
                 let id = call.var(2);
                 let index = id.parse::<usize>().ok();
-                let found = index.and_then(|it| zone.changes.get(it)).cloned();
+                let found = index.and_then(|it| zone.kept.changes.get(it)).cloned();
                 found.map(Value::Object).ok_or_else(|| {
                     ApiError::legacy(
                         404,
@@ -74,12 +74,11 @@ impl Gcp {
                 })
             });
         }
-        let mut all = self.with_zone(call, |zone| Ok(zone.changes.clone()))?;
+        let mut all = self.with_zone(call, |zone| Ok(zone.kept.changes.clone()))?;
         if call.query("sortOrder") != "ascending" {
             all.reverse();
         }
-        let all = all.into_iter().map(Value::Object).collect();
-        listed(call, "dns#changesListResponse", "changes", all)
+        call.listed(all, 100)
     }
 }
 
@@ -92,7 +91,7 @@ fn read(zone: &Zone, body: &Object, side: &str) -> Outcome<Vec<(Record, String)>
         let record = Record::read(
             &set.as_object().cloned().unwrap_or_default(),
             &at,
-            &zone.dns_name,
+            &zone.kept.dns_name,
         )?;
         let (name, kind) = &record.key;
         let at = format!("entity.change.{side}[{name}][{kind}]");
@@ -116,7 +115,7 @@ fn check_deletion(
     at: &str,
 ) -> Outcome<()> {
     let (name, kind) = &record.key;
-    let Some(own) = zone.records.get(&record.key) else {
+    let Some(own) = zone.kept.records.get(&record.key) else {
         return Err(ApiError::legacy(
             404,
             "notFound",
@@ -147,29 +146,22 @@ fn check_deletion(
 /// `zone` is the id of its message.
 pub(super) fn propagate(gcp: &Gcp, zone: Value, change: Option<usize>) {
     let zones = gcp.inner.dns.zones.clone();
-    let (clock, snapshot) = {
+    let records = {
         let all = zones.lock();
         let found = all.values().find(|it| it.message["id"] == zone);
         let Some(found) = found else { return };
-        (
-            gcp.host().clock.clone(),
-            (
-                found.dns_name.clone(),
-                found.message["id"].clone(),
-                found.records.clone(),
-            ),
-        )
+        found.kept.records.clone()
     };
+    let clock = gcp.host().clock.clone();
     gcp.host().background.spawn(async move {
         clock.sleep(PROPAGATION).await;
-        let (_, id, records) = snapshot;
         let mut all = zones.lock();
         // A zone of the same name made since is another one.
-        let Some(zone) = all.values_mut().find(|it| it.message["id"] == id) else {
+        let Some(zone) = all.values_mut().find(|it| it.message["id"] == zone) else {
             return;
         };
-        zone.served = records;
-        if let Some(change) = change.and_then(|it| zone.changes.get_mut(it)) {
+        zone.kept.served = records;
+        if let Some(change) = change.and_then(|it| zone.kept.changes.get_mut(it)) {
             change.insert("status".into(), "done".into());
         }
     });

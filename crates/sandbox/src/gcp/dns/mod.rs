@@ -2,11 +2,10 @@
 
 mod changes;
 mod records;
+mod sets;
 mod zones;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,9 +14,11 @@ use serde_json::{Value, json};
 use super::Gcp;
 use super::error::{ApiError, Outcome};
 use super::schema::Object;
-use super::wire::{Call, page};
+use super::shelf::{Shelf, Thing};
+use super::wire::Call;
 use crate::name_server::{Authority, Responder, Served, Set};
 use records::{Records, record_type};
+use zones::ZONES;
 
 /// Until Google's name servers know a change.
 const PROPAGATION: Duration = Duration::from_secs(20);
@@ -30,14 +31,14 @@ pub struct Dns {
 }
 
 /// The zones, by project and name: those of a company mostly live in one project that its others
-/// share. Cheap to clone.
-#[derive(Clone, Default)]
-struct Zones(Arc<Mutex<BTreeMap<(String, String), Zone>>>);
+/// share.
+type Zones = Shelf<Held>;
 
+type Zone = Thing<Held>;
+
+/// What is kept of a zone beside its message.
 #[derive(Serialize)]
-struct Zone {
-    /// The message `ManagedZone`.
-    message: Object,
+pub struct Held {
     /// With its final dot, in lower case.
     dns_name: String,
     /// What the API answers.
@@ -48,18 +49,12 @@ struct Zone {
     changes: Vec<Object>,
 }
 
-impl Zones {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Zone>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Authority for Zones {
     fn zone(&self, name: &str) -> Option<Served> {
         let zones = self.lock();
         let within =
-            |zone: &&Zone| name == zone.dns_name || name.ends_with(&format!(".{}", zone.dns_name));
-        let found = zones.values().filter(within);
+            |zone: &&Held| name == zone.dns_name || name.ends_with(&format!(".{}", zone.dns_name));
+        let found = zones.values().map(|it| &it.kept).filter(within);
         let zone = found.max_by_key(|it| it.dns_name.len())?;
         let sets = zone.served.all().filter_map(|record| {
             Some(Set {
@@ -89,7 +84,7 @@ impl Dns {
 
     /// Everything that there is, as data.
     pub(super) fn dump(&self) -> Value {
-        crate::dump::of_map(&self.zones.lock())
+        self.zones.dump()
     }
 
     /// Where queries are answered, over UDP and TCP.
@@ -109,13 +104,10 @@ impl Gcp {
             let message = format!("The project '{}' cannot be accessed", call.var(0));
             return Err(ApiError::legacy(403, "forbidden", message));
         }
+        if let Some(answer) = ZONES.call(self, call) {
+            return answer;
+        }
         match method {
-            "managedZones.create" => self.create_zone(call),
-            "managedZones.list" => self.list_zones(call),
-            "managedZones.get" => {
-                self.with_zone(call, |zone| Ok(Value::Object(zone.message.clone())))
-            }
-            "managedZones.delete" => self.delete_zone(call),
             "resourceRecordSets.list" => self.list_records(call),
             "resourceRecordSets.get" => self.get_record(call),
             "resourceRecordSets.create" => self.create_record(call),
@@ -146,7 +138,7 @@ impl Gcp {
             let zones = self.inner.dns.zones.lock();
             zones
                 .iter()
-                .map(|((_, name), zone)| json!({ "name": name, "dnsName": zone.dns_name }))
+                .map(|((_, name), zone)| json!({ "name": name, "dnsName": zone.kept.dns_name }))
                 .collect()
         };
         json!({
@@ -157,20 +149,7 @@ impl Gcp {
 
     /// The zone that a call's path names, by name or id.
     fn with_zone<T>(&self, call: &Call, act: impl FnOnce(&mut Zone) -> Outcome<T>) -> Outcome<T> {
-        let (project, wanted) = (self.dns_project(call), call.var(1));
-        let mut zones = self.inner.dns.zones.lock();
-        let found = zones.iter_mut().find(|((own, name), zone)| {
-            let id = zone.message.get("id").and_then(Value::as_str);
-            *own == project && (name.as_str() == wanted || id == Some(wanted))
-        });
-        match found {
-            Some((_, zone)) => act(zone),
-            None => Err(ApiError::legacy(
-                404,
-                "notFound",
-                format!("The 'parameters.managedZone' resource named '{wanted}' does not exist."),
-            )),
-        }
+        ZONES.with(self, call, act)
     }
 }
 
@@ -190,20 +169,4 @@ fn required(field: &str) -> ApiError {
         "required",
         format!("The '{field}' parameter is required but was missing."),
     )
-}
-
-/// The page that `maxResults` and `pageToken` ask for, as a list message.
-fn listed(call: &Call, kind: &str, field: &str, items: Vec<Value>) -> Outcome {
-    let (items, next) = page(
-        items,
-        call.query("maxResults"),
-        call.query("pageToken"),
-        100,
-    )?;
-    let mut out = json!({ "kind": kind });
-    out[field] = items.into();
-    if !next.is_empty() {
-        out["nextPageToken"] = next.into();
-    }
-    Ok(out)
 }

@@ -1,4 +1,4 @@
-//! Resource record sets: what may be in a zone, and the calls that change one of them.
+//! Resource record sets: what may be in a zone.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,9 @@ use hickory_proto::rr::{RData, RecordType};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Zone, changes, invalid, listed, required};
-use crate::gcp::Gcp;
+use super::{Zone, invalid, required};
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::schema::Object;
-use crate::gcp::wire::Call;
 
 /// The types that can be asked for; Google has a few more.
 const TYPES: [(&str, RecordType); 10] = [
@@ -175,89 +173,9 @@ impl Records {
     }
 }
 
-impl Gcp {
-    pub(super) fn list_records(&self, call: &Call) -> Outcome {
-        let name = call.query("name").to_ascii_lowercase();
-        let kind = call.query("type");
-        if !call.query("filter").is_empty() {
-            return Err(ApiError::unimplemented("filters of record sets"));
-        }
-        if name.is_empty() && !kind.is_empty() {
-            return Err(required("parameters.name"));
-        }
-        let all = self.with_zone(call, |zone| {
-            let wanted = |it: &&Record| {
-                (name.is_empty() || it.key.0 == name) && (kind.is_empty() || it.key.1 == kind)
-            };
-            Ok(zone
-                .records
-                .all()
-                .filter(wanted)
-                .map(Record::view)
-                .collect())
-        })?;
-        listed(call, "dns#resourceRecordSetsListResponse", "rrsets", all)
-    }
-
-    pub(super) fn get_record(&self, call: &Call) -> Outcome {
-        self.with_zone(call, |zone| find(zone, &path_key(call)).map(Record::view))
-    }
-
-    pub(super) fn create_record(&self, call: &Call) -> Outcome {
-        let created = self.with_zone(call, |zone| {
-            let record = Record::read(&call.body, "entity.rrset", &zone.dns_name)?;
-            zone.records.check_room(&record, "entity.rrset")?;
-            zone.records.put(record.clone());
-            Ok(record)
-        })?;
-        self.serve_later(call);
-        Ok(created.view())
-    }
-
-    pub(super) fn patch_record(&self, call: &Call) -> Outcome {
-        let key = path_key(call);
-        let patched = self.with_zone(call, |zone| {
-            let mut message = find(zone, &key)?.view();
-            for (field, value) in &call.body {
-                message[field] = value.clone();
-            }
-            let message = message.as_object().cloned().unwrap_or_default();
-            let record = Record::read(&message, "entity.rrset", &zone.dns_name)?;
-            if record.key != key {
-                zone.records.check_room(&record, "entity.rrset")?;
-                check_removable(zone, &key, "entity.rrset")?;
-                zone.records.remove(&key);
-            }
-            zone.records.put(record.clone());
-            Ok(record)
-        })?;
-        self.serve_later(call);
-        Ok(patched.view())
-    }
-
-    pub(super) fn delete_record(&self, call: &Call) -> Outcome {
-        let key = path_key(call);
-        self.with_zone(call, |zone| {
-            find(zone, &key)?;
-            check_removable(zone, &key, "parameters.name")?;
-            zone.records.remove(&key);
-            Ok(())
-        })?;
-        self.serve_later(call);
-        Ok(json!({}))
-    }
-
-    /// Lets the name servers learn later what the zone now holds.
-    pub(super) fn serve_later(&self, call: &Call) {
-        if let Ok(zone) = self.with_zone(call, |zone| Ok(zone.message["id"].clone())) {
-            changes::propagate(self, zone, None);
-        }
-    }
-}
-
 /// Refuses to leave a zone without the records that make it one.
 pub(super) fn check_removable(zone: &Zone, key: &Key, at: &str) -> Outcome<()> {
-    if key.0 == zone.dns_name && matches!(key.1.as_str(), "SOA" | "NS") {
+    if key.0 == zone.kept.dns_name && matches!(key.1.as_str(), "SOA" | "NS") {
         return Err(ApiError::legacy(
             400,
             "invalidZoneApex",
@@ -268,23 +186,6 @@ pub(super) fn check_removable(zone: &Zone, key: &Key, at: &str) -> Outcome<()> {
         ));
     }
     Ok(())
-}
-
-fn path_key(call: &Call) -> Key {
-    (call.var(2).to_ascii_lowercase(), call.var(3).to_owned())
-}
-
-fn find<'a>(zone: &'a Zone, key: &Key) -> Outcome<&'a Record> {
-    zone.records.get(key).ok_or_else(|| {
-        ApiError::legacy(
-            404,
-            "notFound",
-            format!(
-                "The 'parameters.name' resource named '{} ({})' does not exist.",
-                key.0, key.1
-            ),
-        )
-    })
 }
 
 /// The type of that name, when it is offered.

@@ -1,14 +1,14 @@
 //! Managed zones: created with their SOA and NS records, deleted once nothing else is left.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::records::{Record, Records, is_name};
-use super::{Zone, changes, invalid, listed, required};
+use super::{Held, changes, invalid, required};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::names::{check_labels, is_dns_label};
-use crate::gcp::schema::Object;
-use crate::gcp::wire::Call;
+use crate::gcp::schema::{Object, text};
+use crate::gcp::shelf::{Ends, Kind, Makes, nothing, told};
 
 const SERVERS: [&str; 4] = [
     "ns-cloud-a1.googledomains.com.",
@@ -32,55 +32,85 @@ const SETTABLE: [&str; 9] = [
     "visibility",
 ];
 
-impl Gcp {
-    pub(super) fn create_zone(&self, call: &Call) -> Outcome {
-        let body = &call.body;
-        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
-        for field in ["name", "dnsName", "description"] {
-            if !body.contains_key(field) {
-                return Err(required(&format!("entity.managedZone.{field}")));
+/// In a project, by name.
+pub(super) const ZONES: Kind<Held> = Kind {
+    methods: "dns.managedZones.",
+    id: 1,
+    on: |gcp| &gcp.inner.dns.zones,
+    home: |gcp, call| Ok(gcp.dns_project(call)),
+    makes: Some(Makes {
+        named: |call| {
+            for field in ["name", "dnsName", "description"] {
+                if !call.body.contains_key(field) {
+                    return Err(required(&format!("entity.managedZone.{field}")));
+                }
             }
-        }
-        let name = text("name").to_owned();
-        if !is_dns_label(&name, 63) {
-            return Err(invalid("entity.managedZone.name", &name));
-        }
-        let dns_name = text("dnsName").to_ascii_lowercase();
+            match text(&call.body, "name") {
+                name if is_dns_label(name, 63) => Ok(name.to_owned()),
+                name => Err(invalid("entity.managedZone.name", name)),
+            }
+        },
+        made: |gcp, call, (_, name)| gcp.new_zone(&call.body, name),
+        taken: |_, (_, name)| {
+            let message =
+                format!("The resource 'entity.managedZone' named '{name}' already exists");
+            ApiError::legacy(409, "alreadyExists", message)
+        },
+        answer: told,
+    }),
+    changes: None,
+    ends: Some(Ends {
+        free: |_, zone| match zone.kept.records.len() > apex(&zone.kept.dns_name).len() {
+            false => Ok(()),
+            true => Err(ApiError::legacy(
+                400,
+                "containerNotEmpty",
+                format!(
+                    "The resource named '{}' cannot be deleted because it contains one or more 'resource records'.",
+                    text(&zone.message, "name")
+                ),
+            )),
+        },
+        answer: nothing,
+    }),
+    absent: |_, (_, name)| {
+        let what = format!("The 'parameters.managedZone' resource named '{name}' does not exist.");
+        ApiError::legacy(404, "notFound", what)
+    },
+    fits: |call, _, zone| {
+        let wanted = call.query("dnsName").to_ascii_lowercase();
+        Ok(wanted.is_empty() || zone.kept.dns_name == wanted)
+    },
+    page: 100,
+};
+
+impl Gcp {
+    fn new_zone(&self, body: &Object, name: &str) -> Outcome<(Object, Held)> {
+        let dns_name = text(body, "dnsName").to_ascii_lowercase();
         if !is_name(&dns_name) || dns_name.starts_with('*') {
-            return Err(invalid("entity.managedZone.dnsName", text("dnsName")));
+            return Err(invalid("entity.managedZone.dnsName", text(body, "dnsName")));
         }
         check_labels("entity.managedZone.labels", body.get("labels"))?;
         if let Some(other) = body.keys().find(|it| !SETTABLE.contains(&it.as_str())) {
             return Err(ApiError::unimplemented(format!("a zone's `{other}`")));
         }
-        if text("visibility") == "private" {
+        if text(body, "visibility") == "private" {
             return Err(ApiError::unimplemented("private zones"));
         }
         let dnssec = body.get("dnssecConfig").and_then(|it| it.get("state"));
         if dnssec.is_some_and(|state| state != "off") {
             return Err(ApiError::unimplemented("DNSSEC"));
         }
-        let message = self.zone_message(&name, &dns_name, body);
         let records = apex(&dns_name);
-        let mut zones = self.inner.dns.zones.lock();
-        let key = (self.dns_project(call), name.clone());
-        if zones.contains_key(&key) {
-            return Err(ApiError::legacy(
-                409,
-                "alreadyExists",
-                format!("The resource 'entity.managedZone' named '{name}' already exists"),
-            ));
-        }
         let first = changes::message(0, "done", &self.now(), &records.view(), &[]);
-        let zone = Zone {
-            message: message.clone(),
+        let message = self.zone_message(name, &dns_name, body);
+        let zone = Held {
             dns_name,
             served: records.clone(),
             records,
             changes: vec![first],
         };
-        zones.insert(key, zone);
-        Ok(Value::Object(message))
+        Ok((message, zone))
     }
 
     fn zone_message(&self, name: &str, dns_name: &str, body: &Object) -> Object {
@@ -100,39 +130,6 @@ impl Gcp {
             }
         }
         message.as_object().cloned().unwrap_or_default()
-    }
-
-    pub(super) fn list_zones(&self, call: &Call) -> Outcome {
-        let wanted = call.query("dnsName").to_ascii_lowercase();
-        let all = {
-            let project = self.dns_project(call);
-            let zones = self.inner.dns.zones.lock();
-            zones
-                .iter()
-                .filter(|((own, _), _)| *own == project)
-                .map(|(_, zone)| zone)
-                .filter(|zone| wanted.is_empty() || zone.dns_name == wanted)
-                .map(|zone| Value::Object(zone.message.clone()))
-                .collect()
-        };
-        listed(call, "dns#managedZonesListResponse", "managedZones", all)
-    }
-
-    pub(super) fn delete_zone(&self, call: &Call) -> Outcome {
-        let name = self.with_zone(call, |zone| {
-            let name = zone.message["name"].as_str().unwrap_or_default().to_owned();
-            if zone.records.len() > apex(&zone.dns_name).len() {
-                return Err(ApiError::legacy(
-                    400,
-                    "containerNotEmpty",
-                    format!("The resource named '{name}' cannot be deleted because it contains one or more 'resource records'."),
-                ));
-            }
-            Ok(name)
-        })?;
-        let key = (self.dns_project(call), name);
-        self.inner.dns.zones.lock().remove(&key);
-        Ok(json!({}))
     }
 }
 

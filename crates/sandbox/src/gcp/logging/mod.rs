@@ -6,11 +6,12 @@ mod filter;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::Gcp;
 use super::error::{ApiError, Outcome};
-use super::wire::{Call, page, percent_decode};
+use super::wire::{Call, page};
 use filter::Filter;
 
 /// How many entries are kept; the oldest go first.
@@ -192,7 +193,8 @@ impl Gcp {
                 .next()
                 .unwrap_or_default();
             self.check_project(project)?;
-            if !percent_decode(&name).contains("/logs/") {
+            let decoded = percent_decode_str(&name).decode_utf8_lossy();
+            if !decoded.contains("/logs/") {
                 return Err(ApiError::invalid(format!(
                     "Log name contains illegal characters: {name}"
                 )));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Instance, Key, rules, word};
+use super::{Instance, Server, rules, text};
 use crate::backing::{BackingError, RedisSpec, SignedBy};
 use crate::gcp::Gcp;
 use crate::gcp::certificate::Certificate;
@@ -12,6 +12,7 @@ use crate::gcp::error::{ApiError, Code, Outcome};
 use crate::gcp::names::is_dns_label;
 use crate::gcp::operations::any;
 use crate::gcp::schema::Object;
+use crate::gcp::shelf::{Key, Kind, Makes, all, located};
 use crate::gcp::wire::Call;
 
 const CREATION: Duration = Duration::from_secs(5 * 60);
@@ -24,46 +25,59 @@ const TLS_PORT: u16 = 6378;
 /// An address that leads nowhere, for an instance without a server.
 const NOWHERE: &str = "10.114.0.3";
 
-impl Gcp {
-    pub(super) fn create_cache(&self, call: &Call) -> Outcome {
-        let id = call.query("instanceId");
-        if !is_dns_label(id, 40) {
-            return Err(ApiError::field(
+/// Deleted next to it: that takes a while.
+pub(super) const CACHES: Kind<Server> = Kind {
+    methods: "redis.projects.locations.instances.",
+    id: 2,
+    on: |gcp| &gcp.inner.redis,
+    home: located,
+    makes: Some(Makes {
+        named: |call| match call.query("instanceId") {
+            id if is_dns_label(id, 40) => Ok(id.to_owned()),
+            _ => Err(ApiError::field(
                 "instance_id",
                 "must be 1 to 40 lowercase letters, digits and dashes, begin with a letter and not end with a dash",
-            ));
-        }
-        let key = (call.var(1).to_owned(), id.to_owned());
-        rules::check_settable(&call.body)?;
-        let mut message = call.body.clone();
+            )),
+        },
+        made: |gcp, call, key| gcp.new_cache(&call.body, key),
+        taken: |gcp, key| {
+            let message = format!("Resource '{}' already exists", gcp.cache_name(key));
+            ApiError::new(Code::AlreadyExists, message)
+        },
+        answer: |gcp, key, message| {
+            let operation = gcp.begin_cache(key, "create");
+            let (gcp, key, begun) = (gcp.clone(), key.clone(), operation.clone());
+            gcp.clone().host().background.spawn(async move {
+                let result = gcp.start_cache(&key, &message).await;
+                gcp.finish_cache(&key, &begun, result);
+            });
+            operation
+        },
+    }),
+    changes: None,
+    ends: None,
+    absent: |gcp, key| {
+        ApiError::not_found(format!("Resource '{}' was not found", gcp.cache_name(key)))
+    },
+    fits: all,
+    page: 500,
+};
+
+impl Gcp {
+    fn new_cache(&self, body: &Object, key: &Key) -> Outcome<(Object, Server)> {
+        rules::check_settable(body)?;
+        let mut message = body.clone();
         rules::complete(&mut message, &self.host().project, &key.0);
         rules::check(&message, &self.host().project, &key.0)?;
-        message.insert("name".into(), self.cache_name(&key).into());
+        message.insert("name".into(), self.cache_name(key).into());
         message.insert("createTime".into(), self.now().into());
         message.insert("state".into(), "CREATING".into());
         let auth = message.get("authEnabled") == Some(&json!(true));
-        {
-            let mut all = self.inner.redis.lock();
-            if all.contains_key(&key) {
-                return Err(ApiError::new(
-                    Code::AlreadyExists,
-                    format!("Resource '{}' already exists", self.cache_name(&key)),
-                ));
-            }
-            let instance = Instance {
-                message: message.clone(),
-                auth: auth.then(auth_string),
-                server: None,
-            };
-            all.insert(key.clone(), instance);
-        }
-        let operation = self.begin_cache(&key, "create");
-        let (gcp, begun) = (self.clone(), operation.clone());
-        self.host().background.spawn(async move {
-            let result = gcp.start_cache(&key, &message).await;
-            gcp.finish_cache(&key, &begun, result);
-        });
-        Ok(operation)
+        let kept = Server {
+            auth: auth.then(auth_string),
+            server: None,
+        };
+        Ok((message, kept))
     }
 
     async fn start_cache(&self, key: &Key, message: &Object) -> Outcome<()> {
@@ -85,7 +99,7 @@ impl Gcp {
             let endpoint = match started {
                 Ok(server) => {
                     let endpoint = server.endpoint();
-                    instance.server = Some(server);
+                    instance.kept.server = Some(server);
                     (endpoint.ip().to_string(), endpoint.port())
                 }
                 Err(BackingError::NotInstalled(_)) => (NOWHERE.to_owned(), port),
@@ -123,19 +137,6 @@ impl Gcp {
         }])
     }
 
-    pub(super) fn list_caches(&self, call: &Call) -> Outcome {
-        let location = call.var(1);
-        let all = {
-            let all = self.inner.redis.lock();
-            all.iter()
-                .filter(|((own, _), _)| location == "-" || own == location)
-                .map(|(_, it)| Value::Object(it.message.clone()))
-                .collect()
-        };
-        let (instances, next) = call.page(all, 500)?;
-        Ok(json!({ "instances": instances, "nextPageToken": next }))
-    }
-
     pub(super) fn failover_cache(&self, call: &Call, key: &Key) -> Outcome {
         debug_assert!(call.method.id.ends_with("failover"));
         let server = self.with_cache(key, |it| {
@@ -146,7 +147,7 @@ impl Gcp {
                 ));
             }
             it.set("state", "FAILING_OVER");
-            Ok(it.server.clone())
+            Ok(it.kept.server.clone())
         })?;
         let operation = self.begin_cache(key, "failover");
         let (gcp, key, begun) = (self.clone(), key.clone(), operation.clone());
@@ -160,9 +161,9 @@ impl Gcp {
                 None => Ok(()),
             };
             let settled = gcp.with_cache(&key, |it| {
-                let first = word(&it.message, "currentLocationId").to_owned();
+                let first = text(&it.message, "currentLocationId").to_owned();
                 let zones = ["locationId", "alternativeLocationId"];
-                let other = zones.map(|zone| word(&it.message, zone).to_owned());
+                let other = zones.map(|zone| text(&it.message, zone).to_owned());
                 if let Some(zone) = other.into_iter().find(|zone| *zone != first) {
                     it.set("currentLocationId", zone);
                 }
@@ -179,7 +180,7 @@ impl Gcp {
         let server = self.with_cache(key, |it| {
             ready(it)?;
             it.set("state", "DELETING");
-            Ok(it.server.clone())
+            Ok(it.kept.server.clone())
         })?;
         let operation = self.begin_cache(key, "delete");
         let (gcp, key, begun) = (self.clone(), key.clone(), operation.clone());

@@ -4,9 +4,6 @@ mod instances;
 mod patch;
 mod rules;
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -14,44 +11,29 @@ use super::Gcp;
 use super::error::{ApiError, Outcome};
 use super::names::check_location;
 use super::operations::any;
-use super::schema::Object;
+use super::schema::text;
+use super::shelf::{Key, Thing};
 use super::wire::Call;
-use crate::backing::Redis as Server;
+use crate::backing::Redis;
+use instances::CACHES;
 
-/// Every instance of the project, by location and id.
-#[derive(Default)]
-pub struct Redis(Mutex<BTreeMap<Key, Instance>>);
+type Instance = Thing<Server>;
 
-/// Location and id.
-type Key = (String, String);
-
+/// What is kept of an instance beside its message.
 #[derive(Serialize)]
-struct Instance {
-    /// The message `Instance`.
-    message: Object,
+pub struct Server {
     /// The AUTH string; made by the cloud, kept while AUTH is on.
     auth: Option<String>,
     /// Absent until it was created, and where Redis is not installed.
     #[serde(skip)]
-    server: Option<Server>,
+    server: Option<Redis>,
 }
 
 const INSTANCE: &str = "google.cloud.redis.v1.Instance";
 
-impl Redis {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Instance>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Everything that there is, as data.
-    pub(super) fn dump(&self) -> Value {
-        crate::dump::of_map(&self.lock())
-    }
-}
-
 impl Instance {
     fn state(&self) -> &str {
-        word(&self.message, "state")
+        text(&self.message, "state")
     }
 
     fn set(&mut self, name: &str, value: impl Into<Value>) {
@@ -60,16 +42,8 @@ impl Instance {
 
     /// What the server accepts.
     fn passwords(&self) -> Vec<String> {
-        self.auth.iter().cloned().collect()
+        self.kept.auth.iter().cloned().collect()
     }
-}
-
-/// A text field; empty when absent.
-fn word<'a>(message: &'a Object, name: &str) -> &'a str {
-    message
-        .get(name)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
 }
 
 impl Gcp {
@@ -80,12 +54,12 @@ impl Gcp {
         if !(method == "list" && call.var(1) == "-") {
             check_location(call.var(1))?;
         }
-        let key = (call.var(1).to_owned(), call.var(2).to_owned());
+        if let Some(answer) = CACHES.call(self, call) {
+            return answer;
+        }
+        let key = CACHES.key(self, call)?;
         match method {
-            "create" => self.create_cache(call),
-            "list" => self.list_caches(call),
-            "get" => self.with_cache(&key, |it| Ok(Value::Object(it.message.clone()))),
-            "getAuthString" => self.with_cache(&key, |it| match &it.auth {
+            "getAuthString" => self.with_cache(&key, |it| match &it.kept.auth {
                 Some(auth) => Ok(json!({ "authString": auth })),
                 None => Err(ApiError::precondition(
                     "AUTH is not enabled for this instance.",
@@ -103,7 +77,7 @@ impl Gcp {
     pub(super) fn redis_status(&self) -> Value {
         let all = self.inner.redis.lock();
         let caches = all.iter().map(|((location, id), instance)| {
-            let address = match &instance.server {
+            let address = match &instance.kept.server {
                 Some(server) => server.endpoint().to_string(),
                 None => "none".into(),
             };
@@ -117,28 +91,17 @@ impl Gcp {
         key: &Key,
         act: impl FnOnce(&mut Instance) -> Outcome<T>,
     ) -> Outcome<T> {
-        match self.inner.redis.lock().get_mut(key) {
-            Some(instance) => act(instance),
-            None => Err(ApiError::not_found(format!(
-                "Resource '{}' was not found",
-                self.cache_name(key)
-            ))),
-        }
-    }
-
-    fn cache_parent(&self, location: &str) -> String {
-        format!("projects/{}/locations/{location}", self.host().project)
+        CACHES.at(self, key, act)
     }
 
     fn cache_name(&self, key: &Key) -> String {
-        format!("{}/instances/{}", self.cache_parent(&key.0), key.1)
+        format!("{}/instances/{}", self.parent_at(&key.0), key.1)
     }
 
     /// Begins an operation on an instance. Answers it.
     fn begin_cache(&self, key: &Key, verb: &str) -> Value {
         let metadata = self.cache_metadata(key, verb, &self.now());
-        self.operations()
-            .start(&self.cache_parent(&key.0), metadata)
+        self.operations().start(&self.parent_at(&key.0), metadata)
     }
 
     fn cache_metadata(&self, key: &Key, verb: &str, since: &str) -> Value {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::instances::{auth_string, broken, ready};
-use super::{Key, rules, word};
+use super::{rules, text};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::schema::{Object, camel, has_path};
+use crate::gcp::shelf::Key;
 use crate::gcp::wire::Call;
 
 /// A change that the instance takes while it serves.
@@ -51,11 +52,11 @@ impl Gcp {
     }
 
     pub(super) fn upgrade_cache(&self, call: &Call, key: &Key) -> Outcome {
-        let version = word(&call.body, "redisVersion").to_owned();
+        let version = text(&call.body, "redisVersion").to_owned();
         let wanted = rules::rank(&version)?;
         let new = self.with_cache(key, |instance| {
             ready(instance)?;
-            if wanted <= rules::rank(word(&instance.message, "redisVersion"))? {
+            if wanted <= rules::rank(text(&instance.message, "redisVersion"))? {
                 return Err(ApiError::field(
                     "redis_version",
                     format!("'{version}' is not newer than the instance's version"),
@@ -85,12 +86,12 @@ impl Gcp {
         let auth = new.get("authEnabled") == Some(&json!(true));
         let (server, passwords) = self.with_cache(key, |instance| {
             // Turned off and on again, AUTH has another string.
-            instance.auth = match (auth, instance.auth.take()) {
+            instance.kept.auth = match (auth, instance.kept.auth.take()) {
                 (false, _) => None,
                 (true, Some(kept)) => Some(kept),
                 (true, None) => Some(auth_string()),
             };
-            Ok((instance.server.clone(), instance.passwords()))
+            Ok((instance.kept.server.clone(), instance.passwords()))
         })?;
         let applied = match &server {
             Some(server) => server.set_passwords(&passwords).await.map_err(broken),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::word;
+use super::text;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::names::check_labels;
 use crate::gcp::schema::Object;
@@ -88,7 +88,7 @@ pub(super) fn complete(message: &mut Object, project: &str, location: &str) {
         message.entry(name).or_insert(value);
     }
     if ha {
-        let second = match word(message, "locationId") == format!("{location}-c") {
+        let second = match text(message, "locationId") == format!("{location}-c") {
             true => format!("{location}-b"),
             false => format!("{location}-c"),
         };
@@ -97,10 +97,10 @@ pub(super) fn complete(message: &mut Object, project: &str, location: &str) {
             .or_insert(second.into());
         message.entry("replicaCount").or_insert(1.into());
     }
-    let zone = word(message, "locationId").to_owned();
+    let zone = text(message, "locationId").to_owned();
     let mut nodes = vec![json!({ "id": "node-0", "zone": zone })];
     if ha {
-        let other = word(message, "alternativeLocationId");
+        let other = text(message, "alternativeLocationId");
         nodes.push(json!({ "id": "node-1", "zone": other }));
     }
     message.insert("currentLocationId".into(), zone.into());
@@ -114,17 +114,17 @@ pub(super) fn check(message: &Object, project: &str, location: &str) -> Outcome<
             return Err(ApiError::unimplemented(field));
         }
     }
-    if word(message, "tier").is_empty() {
+    if text(message, "tier").is_empty() {
         return Err(ApiError::field("instance.tier", "a tier must be given"));
     }
     let ha = is_highly_available(message);
     check_memory(message)?;
-    let version = word(message, "redisVersion");
+    let version = text(message, "redisVersion");
     rank(version)?;
     check_labels("instance.labels", message.get("labels"))?;
     check_zones(message, location, ha)?;
     check_network(message, project)?;
-    if word(message, "readReplicasMode") == "READ_REPLICAS_ENABLED" {
+    if text(message, "readReplicasMode") == "READ_REPLICAS_ENABLED" {
         return Err(ApiError::unimplemented("read replicas"));
     }
     let replicas = message.get("replicaCount").and_then(Value::as_i64);
@@ -156,7 +156,7 @@ fn check_memory(message: &Object) -> Outcome<()> {
 
 fn check_zones(message: &Object, location: &str, ha: bool) -> Outcome<()> {
     for field in ["locationId", "alternativeLocationId"] {
-        let zone = word(message, field);
+        let zone = text(message, field);
         if !zone.is_empty()
             && zone
                 .strip_prefix(location)
@@ -168,8 +168,8 @@ fn check_zones(message: &Object, location: &str, ha: bool) -> Outcome<()> {
             ));
         }
     }
-    let other = word(message, "alternativeLocationId");
-    if !other.is_empty() && (!ha || other == word(message, "locationId")) {
+    let other = text(message, "alternativeLocationId");
+    if !other.is_empty() && (!ha || other == text(message, "locationId")) {
         return Err(ApiError::field(
             "instance.alternative_location_id",
             "only STANDARD_HA takes one, and it must differ from location_id",
@@ -184,7 +184,7 @@ const NOT_PEERED: &str = "not-peered";
 /// A network of another project (Shared VPC) is reached by private services access alone
 /// (<https://cloud.google.com/memorystore/docs/redis/networking>, "Connection modes").
 fn check_network(message: &Object, project: &str) -> Outcome<()> {
-    let network = word(message, "authorizedNetwork");
+    let network = text(message, "authorizedNetwork");
     let parts: Vec<&str> = network.split('/').collect();
     if !matches!(parts[..], ["projects", project, "global", "networks", name] if !project.is_empty() && !name.is_empty())
     {
@@ -195,7 +195,7 @@ fn check_network(message: &Object, project: &str) -> Outcome<()> {
     }
     let is_own = crate::gcp::names::check_project(project, parts[1]).is_ok();
     // terraform-google-memorystore#107 shows it whole.
-    if !is_own && word(message, "connectMode") == "DIRECT_PEERING" {
+    if !is_own && text(message, "connectMode") == "DIRECT_PEERING" {
         return Err(ApiError::violations(
             "authorized_network must exist in the same project as redis instance".to_owned(),
             vec![(
@@ -206,7 +206,7 @@ fn check_network(message: &Object, project: &str) -> Outcome<()> {
     }
     // Memorystore's "Troubleshooting networking issues" quotes it; what a network is called that
     // has none is ours.
-    if parts[4] == NOT_PEERED && word(message, "connectMode") == "PRIVATE_SERVICE_ACCESS" {
+    if parts[4] == NOT_PEERED && text(message, "connectMode") == "PRIVATE_SERVICE_ACCESS" {
         return Err(ApiError::invalid(
             "Google private service access is not enabled. Enable private service access and try again.",
         ));
@@ -250,9 +250,9 @@ pub(super) fn rank(version: &str) -> Outcome<usize> {
 }
 
 pub(super) fn is_highly_available(message: &Object) -> bool {
-    word(message, "tier") == "STANDARD_HA"
+    text(message, "tier") == "STANDARD_HA"
 }
 
 pub(super) fn speaks_tls(message: &Object) -> bool {
-    word(message, "transitEncryptionMode") == "SERVER_AUTHENTICATION"
+    text(message, "transitEncryptionMode") == "SERVER_AUTHENTICATION"
 }

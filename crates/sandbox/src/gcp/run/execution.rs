@@ -52,7 +52,7 @@ impl Gcp {
             return self.done_operation(&key.0, EXECUTION, &message);
         }
         let metadata = any(EXECUTION, &Value::Object(message));
-        let operation = self.operations().start(&self.run_parent(&key.0), metadata);
+        let operation = self.operations().start(&self.parent_at(&key.0), metadata);
         let id = operation["name"].as_str().unwrap_or_default().to_owned();
         let (gcp, key) = (self.clone(), key.clone());
         self.host().background.spawn(async move {
@@ -73,7 +73,7 @@ impl Gcp {
         until_done: bool,
     ) -> Outcome<()> {
         let made = self.with_job(key, |job| {
-            if job.executions.contains_key(name) {
+            if job.kept.executions.contains_key(name) {
                 return Ok(false);
             }
             let creator = text(&job.message, "lastModifier").to_owned();
@@ -122,7 +122,7 @@ impl Gcp {
         }
         let now = self.now();
         let mut message = json!({
-            "name": format!("{}/jobs/{}/executions/{name}", self.run_parent(&key.0), key.1),
+            "name": format!("{}/jobs/{}/executions/{name}", self.parent_at(&key.0), key.1),
             "uid": uuid::Uuid::new_v4().to_string(),
             "creator": creator,
             "generation": "1",
@@ -175,7 +175,7 @@ impl Gcp {
         let tasks = (0..tasks)
             .map(|index| self.task_message(key, name, &message, index))
             .collect();
-        job.executions.insert(
+        job.kept.executions.insert(
             name.to_owned(),
             Execution {
                 message,
@@ -223,7 +223,7 @@ impl Gcp {
         name: &str,
         act: impl FnOnce(&mut Execution) -> T,
     ) -> Outcome<T> {
-        self.with_job(key, |job| match job.executions.get_mut(name) {
+        self.with_job(key, |job| match job.kept.executions.get_mut(name) {
             Some(execution) => Ok(act(execution)),
             None => Err(super::absent("Execution", name)),
         })
@@ -320,7 +320,7 @@ impl Gcp {
         let now = self.now();
         let marked = self.with_job(key, |job| {
             job.message["latestCreatedExecution"]["completionStatus"] = "EXECUTION_RUNNING".into();
-            let Some(execution) = job.executions.get_mut(name) else {
+            let Some(execution) = job.kept.executions.get_mut(name) else {
                 return Err(super::absent("Execution", name));
             };
             let message = &mut execution.message;
@@ -352,7 +352,7 @@ impl Gcp {
                 latest["completionStatus"] = status.into();
                 latest["completionTime"] = now.clone().into();
             }
-            if let Some(execution) = job.executions.get_mut(name) {
+            if let Some(execution) = job.kept.executions.get_mut(name) {
                 let message = &mut execution.message;
                 conditions::set(message, "Completed", standing, &now);
                 message.insert("completionTime".into(), now.clone().into());
@@ -371,33 +371,26 @@ impl Gcp {
         let name = call.var(3);
         match method {
             "jobs.executions.list" => {
-                let mut all: Vec<Object> = {
-                    let state = self.inner.run.lock();
-                    let wanted =
-                        |k: &Key| (key.0 == "-" || k.0 == key.0) && (key.1 == "-" || k.1 == key.1);
-                    state
-                        .jobs
-                        .iter()
-                        .filter(|(k, _)| wanted(k))
-                        .flat_map(|(_, j)| j.executions.values().map(|e| e.message.clone()))
-                        .collect()
-                };
+                let mut all = self.inner.run.jobs.at(&key.0, |own, job| {
+                    let wanted = key.1 == "-" || own.1 == key.1;
+                    let executions = job.kept.executions.values().filter(|_| wanted);
+                    executions.map(|e| e.message.clone()).collect::<Vec<_>>()
+                });
                 all.sort_by(|a, b| text(b, "createTime").cmp(text(a, "createTime")));
-                let (executions, next) = call.page(all, 100)?;
-                Ok(json!({ "executions": executions, "nextPageToken": next }))
+                call.listed(all, 100)
             }
             "jobs.executions.get" => self.get_execution(key, name),
             "jobs.executions.cancel" => self.cancel_execution(call, key, name),
             "jobs.executions.delete" => {
                 let gone = self.with_job(key, |job| {
-                    let Some(execution) = job.executions.get(name) else {
+                    let Some(execution) = job.kept.executions.get(name) else {
                         return Err(super::absent("Execution", name));
                     };
                     check_etag(name, &execution.message, call.query("etag"))?;
                     let mut message = execution.message.clone();
                     if !call.flag("validateOnly") {
                         execution.cancelled.send_replace(true);
-                        job.executions.remove(name);
+                        job.kept.executions.remove(name);
                     }
                     message.insert("deleteTime".into(), self.now().into());
                     Ok(message)
@@ -406,8 +399,7 @@ impl Gcp {
             }
             "jobs.executions.tasks.list" => {
                 let all = self.with_execution(key, name, |e| e.tasks.clone())?;
-                let (tasks, next) = call.page(all, 100)?;
-                Ok(json!({ "tasks": tasks, "nextPageToken": next }))
+                call.listed(all, 100)
             }
             "jobs.executions.tasks.get" => {
                 let wanted = call.var(4);
@@ -427,7 +419,7 @@ impl Gcp {
 
     fn cancel_execution(&self, call: &Call, key: &Key, name: &str) -> Outcome {
         let message = self.with_job(key, |job| {
-            let Some(execution) = job.executions.get(name) else {
+            let Some(execution) = job.kept.executions.get(name) else {
                 return Err(super::absent("Execution", name));
             };
             check_etag(name, &execution.message, text(&call.body, "etag"))?;
@@ -442,7 +434,7 @@ impl Gcp {
             Ok(execution.message.clone())
         })?;
         let operation = self.operations().start(
-            &self.run_parent(&key.0),
+            &self.parent_at(&key.0),
             any(EXECUTION, &Value::Object(message)),
         );
         let id = operation["name"].as_str().unwrap_or_default().to_owned();

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::conditions::{self, Standing};
 use super::instance::IN_TASK;
-use super::template::{self, Use};
-use super::{JOB, Job, Key, check_etag, number, text};
+use super::resources::Use;
+use super::template;
+use super::{JOB, Job, Key, Runs, check_etag, number, text};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code, Outcome};
-use crate::gcp::iam::Policy;
 use crate::gcp::names::{fresh_etag, is_dns_label};
 use crate::gcp::operations::any;
 use crate::gcp::schema::Object;
@@ -46,7 +46,7 @@ impl Gcp {
         let mut message = self.complete_job(&key, &call.body)?;
         message.insert(
             "name".into(),
-            format!("{}/jobs/{}", self.run_parent(&key.0), key.1).into(),
+            format!("{}/jobs/{}", self.parent_at(&key.0), key.1).into(),
         );
         message.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
         message.insert("createTime".into(), self.now().into());
@@ -55,20 +55,15 @@ impl Gcp {
         self.check_agent(account.unwrap_or_default())?;
         self.check_lingering(JOB, &key)?;
         {
-            let mut state = self.inner.run.lock();
-            if state.jobs.contains_key(&key) {
+            let mut jobs = self.inner.run.jobs.lock();
+            if jobs.contains_key(&key) {
                 return Err(ApiError::new(
                     Code::AlreadyExists,
                     format!("Resource '{}' already exists.", key.1),
                 ));
             }
             if !call.flag("validateOnly") {
-                let job = Job {
-                    message: message.clone(),
-                    policy: Policy::default(),
-                    executions: Default::default(),
-                };
-                state.jobs.insert(key.clone(), job);
+                jobs.insert(key.clone(), Job::new(message.clone(), Runs::default()));
             }
         }
         if call.flag("validateOnly") {
@@ -123,7 +118,7 @@ impl Gcp {
     }
 
     pub(super) fn patch_job(&self, call: &Call, key: &Key) -> Outcome {
-        let exists = self.inner.run.lock().jobs.contains_key(key);
+        let exists = self.inner.run.jobs.lock().contains_key(key);
         if !exists && call.flag("allowMissing") {
             return self.new_job(call, key.clone());
         }
@@ -164,7 +159,7 @@ impl Gcp {
             Ok(message.clone())
         })?;
         let operation = self.operations().start(
-            &self.run_parent(&key.0),
+            &self.parent_at(&key.0),
             any(JOB, &Value::Object(message.clone())),
         );
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
@@ -217,21 +212,6 @@ impl Gcp {
         self.operations().finish(&operation, metadata, result);
     }
 
-    pub(super) fn list_jobs(&self, call: &Call) -> Outcome {
-        let location = call.var(1);
-        let all = self
-            .inner
-            .run
-            .lock()
-            .jobs
-            .iter()
-            .filter(|((l, _), _)| location == "-" || l == location)
-            .map(|(_, j)| Value::Object(j.message.clone()))
-            .collect();
-        let (jobs, next) = call.page(all, 100)?;
-        Ok(json!({ "jobs": jobs, "nextPageToken": next }))
-    }
-
     pub(super) fn delete_job(&self, call: &Call, key: &Key) -> Outcome {
         let mut message = self.with_job(key, |job| {
             check_etag(&key.1, &job.message, call.query("etag"))?;
@@ -240,12 +220,12 @@ impl Gcp {
         message.insert("deleteTime".into(), self.now().into());
         let removed = match call.flag("validateOnly") {
             true => None,
-            false => self.inner.run.lock().jobs.remove(key),
+            false => self.inner.run.jobs.lock().remove(key),
         };
         if let Some(job) = removed {
             self.linger(JOB, key);
             // Executions end with their job.
-            for execution in job.executions.values() {
+            for execution in job.kept.executions.values() {
                 execution.cancelled.send_replace(true);
             }
         }

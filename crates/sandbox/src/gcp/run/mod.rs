@@ -24,33 +24,25 @@ use serde_json::{Value, json};
 
 use super::Gcp;
 use super::error::{ApiError, Outcome};
-use super::iam::Policy;
 use super::names::check_location;
 use super::operations::any;
-use super::schema::Object;
+use super::schema::{Object, text};
+use super::shelf::{Key, Kind, Shelf, Thing, all, located};
 use super::wire::Call;
 use crate::runner::Front;
 use instance::Instance;
 
-/// Location and id.
-type Key = (String, String);
-
 /// Everything of Cloud Run.
 #[derive(Default)]
 pub struct Run {
-    state: Mutex<State>,
+    services: Shelf<Served>,
+    jobs: Shelf<Runs>,
+    /// Until when the names of what was deleted stay taken, by their kinds.
+    lingering: Mutex<BTreeMap<(&'static str, Key), jiff::Timestamp>>,
 }
 
-#[derive(Default, Serialize)]
-struct State {
-    #[serde(serialize_with = "crate::dump::by_parts")]
-    services: BTreeMap<Key, Service>,
-    #[serde(serialize_with = "crate::dump::by_parts")]
-    jobs: BTreeMap<Key, Job>,
-    /// Until when the names of what was deleted stay taken, by their kinds.
-    #[serde(skip)]
-    lingering: BTreeMap<(&'static str, Key), jiff::Timestamp>,
-}
+type Service = Thing<Served>;
+type Job = Thing<Runs>;
 
 /// How long a name stays taken once its delete is done: "Cloud Run APIs may return a 409 on create
 /// to indicate that a resource has been deleted in the foreground (eg GET and LIST) but not the
@@ -58,11 +50,9 @@ struct State {
 /// error_retry_predicates.go; its #7854).
 const LINGERS: std::time::Duration = std::time::Duration::from_secs(6);
 
+/// What is kept of a service beside its message.
 #[derive(Serialize)]
-struct Service {
-    /// The message `Service`.
-    message: Object,
-    policy: Policy,
+struct Served {
     revisions: BTreeMap<String, Revision>,
     /// How many revisions there ever were.
     revision_count: u32,
@@ -95,13 +85,37 @@ enum Readiness {
     Failed(ApiError),
 }
 
-#[derive(Serialize)]
-struct Job {
-    /// The message `Job`.
-    message: Object,
-    policy: Policy,
+/// What is kept of a job beside its message.
+#[derive(Default, Serialize)]
+struct Runs {
     executions: BTreeMap<String, Execution>,
 }
+
+const SERVICES: Kind<Served> = Kind {
+    methods: "run.projects.locations.services.",
+    id: 2,
+    on: |gcp| &gcp.inner.run.services,
+    home: located,
+    makes: None,
+    changes: None,
+    ends: None,
+    absent: |_, (_, id)| absent("Service", id),
+    fits: all,
+    page: 100,
+};
+
+const JOBS: Kind<Runs> = Kind {
+    methods: "run.projects.locations.jobs.",
+    id: 2,
+    on: |gcp| &gcp.inner.run.jobs,
+    home: located,
+    makes: None,
+    changes: None,
+    ends: None,
+    absent: |_, (_, id)| absent("Job", id),
+    fits: all,
+    page: 100,
+};
 
 #[derive(Serialize)]
 struct Execution {
@@ -120,46 +134,37 @@ const JOB: &str = "google.cloud.run.v2.Job";
 const EXECUTION: &str = "google.cloud.run.v2.Execution";
 
 impl Run {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Everything that there is, as data.
     pub(super) fn dump(&self) -> Value {
-        crate::dump::of(&*self.lock())
+        json!({ "services": self.services.dump(), "jobs": self.jobs.dump() })
+    }
+
+    fn lingering(&self) -> MutexGuard<'_, BTreeMap<(&'static str, Key), jiff::Timestamp>> {
+        let lingering = self.lingering.lock();
+        lingering.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Gcp {
-    /// `projects/P/locations/L`.
-    fn run_parent(&self, location: &str) -> String {
-        format!("projects/{}/locations/{location}", self.host().project)
-    }
-
     fn with_service<T>(
         &self,
         key: &Key,
         act: impl FnOnce(&mut Service) -> Outcome<T>,
     ) -> Outcome<T> {
-        let mut state = self.inner.run.lock();
-        match state.services.get_mut(key) {
-            Some(service) => act(service),
-            None => Err(absent("Service", &key.1)),
-        }
+        SERVICES.at(self, key, act)
     }
 
     /// Keeps the name of what was deleted for a while.
     fn linger(&self, kind: &'static str, key: &Key) {
         let until = self.host().clock.after(LINGERS);
-        let mut state = self.inner.run.lock();
-        state.lingering.insert((kind, key.clone()), until);
+        let mut lingering = self.inner.run.lingering();
+        lingering.insert((kind, key.clone()), until);
     }
 
     /// Refuses a name that something deleted still has.
     fn check_lingering(&self, kind: &'static str, key: &Key) -> Outcome<()> {
         let now = self.host().clock.now();
-        let state = self.inner.run.lock();
-        match state.lingering.get(&(kind, key.clone())) {
+        match self.inner.run.lingering().get(&(kind, key.clone())) {
             Some(until) if now < *until => Err(ApiError::new(
                 super::error::Code::AlreadyExists,
                 format!("Resource '{}' already exists.", key.1),
@@ -169,11 +174,7 @@ impl Gcp {
     }
 
     fn with_job<T>(&self, key: &Key, act: impl FnOnce(&mut Job) -> Outcome<T>) -> Outcome<T> {
-        let mut state = self.inner.run.lock();
-        match state.jobs.get_mut(key) {
-            Some(job) => act(job),
-            None => Err(absent("Job", &key.1)),
-        }
+        JOBS.at(self, key, act)
     }
 
     /// Methods of Cloud Run v2, apart from operations.
@@ -189,36 +190,28 @@ impl Gcp {
             .id
             .strip_prefix("run.projects.locations.")
             .unwrap_or_default();
+        let shares = method == "services.setIamPolicy";
+        if shares {
+            self.check_sharing(&call.body["policy"])?;
+        }
+        let answered = SERVICES.call(self, &call);
+        if let Some(answer) = answered.or_else(|| JOBS.call(self, &call)) {
+            if shares && answer.is_ok() {
+                self.assign_backends(&key).await;
+            }
+            return answer;
+        }
         match method {
             "services.create" => self.create_service(&call).await,
             "services.patch" => self.patch_service(&call, &key).await,
-            "services.get" => self.with_service(&key, |s| Ok(Value::Object(s.message.clone()))),
-            "services.list" => self.list_services(&call),
             "services.delete" => self.delete_service(&call, &key),
-            "services.getIamPolicy" => self.with_service(&key, |s| Ok(s.policy.get())),
-            "services.setIamPolicy" => {
-                self.check_sharing(&call.body["policy"])?;
-                let policy = self.with_service(&key, |s| s.policy.set(&call.body))?;
-                self.assign_backends(&key).await;
-                Ok(policy)
-            }
-            "services.testIamPermissions" => {
-                self.with_service(&key, |_| Ok(self.test_permissions(&call.body)))
-            }
             "services.revisions.list" => self.list_revisions(&call, &key),
             "services.revisions.get" => self.get_revision(&key, call.var(3)),
             "services.revisions.delete" => self.delete_revision(&call, &key),
             "jobs.create" => self.create_job(&call),
             "jobs.patch" => self.patch_job(&call, &key),
-            "jobs.get" => self.with_job(&key, |j| Ok(Value::Object(j.message.clone()))),
-            "jobs.list" => self.list_jobs(&call),
             "jobs.delete" => self.delete_job(&call, &key),
             "jobs.run" => self.run_job(&call, &key),
-            "jobs.getIamPolicy" => self.with_job(&key, |j| Ok(j.policy.get())),
-            "jobs.setIamPolicy" => self.with_job(&key, |j| j.policy.set(&call.body)),
-            "jobs.testIamPermissions" => {
-                self.with_job(&key, |_| Ok(self.test_permissions(&call.body)))
-            }
             _ => self.executions(&call, &key, method),
         }
     }
@@ -229,7 +222,7 @@ impl Gcp {
         let value = any(kind, &Value::Object(message.clone()));
         let operation = self
             .operations()
-            .start(&self.run_parent(location), value.clone());
+            .start(&self.parent_at(location), value.clone());
         let name = operation["name"].as_str().unwrap_or_default();
         self.operations().finish(name, value.clone(), Ok(value));
         self.operations().get(name)
@@ -237,9 +230,9 @@ impl Gcp {
 
     /// The services, for `sandbox status`.
     pub(super) fn run_status(&self) -> Value {
-        let state = self.inner.run.lock();
-        let services = state.services.iter().map(|((location, id), service)| {
-            let revisions = service.revisions.iter().map(|(name, revision)| {
+        let all = self.inner.run.services.lock();
+        let services = all.iter().map(|((location, id), service)| {
+            let revisions = service.kept.revisions.iter().map(|(name, revision)| {
                 json!({
                     "name": name,
                     "ready": matches!(revision.readiness, Readiness::Ready),
@@ -269,14 +262,6 @@ fn absent(kind: &str, id: &str) -> ApiError {
 /// The last part of a resource's name.
 fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or_default()
-}
-
-/// A string field of a message; empty when absent.
-fn text<'a>(message: &'a Object, name: &str) -> &'a str {
-    message
-        .get(name)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
 }
 
 /// A 64-bit field of a message, which JSON spells as a string.

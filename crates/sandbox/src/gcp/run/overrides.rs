@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::template::{Use, check_env};
+use super::resources::Use;
+use super::template::check_env;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::schema::Object;
 use crate::gcp::seconds;

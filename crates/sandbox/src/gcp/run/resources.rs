@@ -2,9 +2,17 @@
 
 use serde_json::Value;
 
-use super::template::Use;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::schema::Object;
+
+/// What a template is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Instances that serve.
+    Service,
+    /// Tasks that end.
+    Job,
+}
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;

@@ -36,7 +36,7 @@ const INHERITED: [&str; 18] = [
 impl Gcp {
     /// Adds the revision that the service's template describes; returns its name.
     pub(super) fn add_revision(&self, key: &Key, service: &mut Service, now: &str) -> String {
-        service.revision_count += 1;
+        service.kept.revision_count += 1;
         let template = service
             .message
             .get("template")
@@ -47,14 +47,14 @@ impl Gcp {
             "" => format!(
                 "{}-{:05}-{}",
                 key.1,
-                service.revision_count,
+                service.kept.revision_count,
                 random_suffix(3)
             ),
             given => given.to_owned(),
         };
         let full = format!(
             "{}/services/{}/revisions/{name}",
-            self.run_parent(&key.0),
+            self.parent_at(&key.0),
             key.1
         );
         let mut message: Object = template
@@ -108,7 +108,7 @@ impl Gcp {
         service
             .message
             .insert("latestCreatedRevision".into(), full.into());
-        service.revisions.insert(
+        service.kept.revisions.insert(
             name.clone(),
             Revision {
                 message,
@@ -136,35 +136,29 @@ impl Gcp {
     }
 
     pub(super) fn get_revision(&self, key: &Key, id: &str) -> Outcome {
-        self.with_service(key, |service| match service.revisions.get(id) {
+        self.with_service(key, |service| match service.kept.revisions.get(id) {
             Some(revision) => Ok(Value::Object(revision.message.clone())),
             None => Err(super::absent("Revision", id)),
         })
     }
 
     pub(super) fn list_revisions(&self, call: &Call, key: &Key) -> Outcome {
-        let mut all: Vec<Object> = {
-            let state = self.inner.run.lock();
-            let wanted = |k: &Key| (key.0 == "-" || k.0 == key.0) && (key.1 == "-" || k.1 == key.1);
-            state
-                .services
-                .iter()
-                .filter(|(k, _)| wanted(k))
-                .flat_map(|(_, s)| s.revisions.values().map(|r| r.message.clone()))
-                .collect()
-        };
+        let mut all = self.inner.run.services.at(&key.0, |own, s| {
+            let wanted = key.1 == "-" || own.1 == key.1;
+            let revisions = s.kept.revisions.values().filter(|_| wanted);
+            revisions.map(|r| r.message.clone()).collect::<Vec<_>>()
+        });
         if key.1 != "-" {
             self.with_service(key, |_| Ok(()))?;
         }
         all.sort_by(|a, b| text(b, "createTime").cmp(text(a, "createTime")));
-        let (revisions, next) = call.page(all, 100)?;
-        Ok(json!({ "revisions": revisions, "nextPageToken": next }))
+        call.listed(all, 100)
     }
 
     pub(super) fn delete_revision(&self, call: &Call, key: &Key) -> Outcome {
         let id = call.var(3).to_owned();
         let (mut message, instance) = self.with_service(key, |service| {
-            let Some(revision) = service.revisions.get(&id) else {
+            let Some(revision) = service.kept.revisions.get(&id) else {
                 return Err(super::absent("Revision", &id));
             };
             super::check_etag(&id, &revision.message, call.query("etag"))?;
@@ -177,7 +171,7 @@ impl Gcp {
             if call.flag("validateOnly") {
                 return Ok((revision.message.clone(), None));
             }
-            let gone = service.revisions.remove(&id);
+            let gone = service.kept.revisions.remove(&id);
             Ok(gone.map(|r| (r.message, r.instance)).unwrap_or_default())
         })?;
         if let Some(instance) = instance {

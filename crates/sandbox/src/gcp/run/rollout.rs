@@ -76,7 +76,7 @@ impl Gcp {
         loop {
             let standing = self.with_service(key, |service| {
                 let newest = text(&service.message, "latestCreatedRevision");
-                Ok(match service.revisions.get(super::short(newest)) {
+                Ok(match service.kept.revisions.get(super::short(newest)) {
                     Some(revision) => match &revision.readiness {
                         Readiness::Pending => None,
                         Readiness::Ready => Some(Ok(())),
@@ -113,7 +113,7 @@ impl Gcp {
             Err(_) => None,
         };
         let recorded = self.with_service(key, |service| {
-            let Some(revision) = service.revisions.get_mut(name) else {
+            let Some(revision) = service.kept.revisions.get_mut(name) else {
                 return Err(super::absent("Revision", name));
             };
             match started {
@@ -123,6 +123,7 @@ impl Gcp {
                     let known = text(&service.message, "latestReadyRevision").to_owned();
                     let created = |n: &str| {
                         service
+                            .kept
                             .revisions
                             .get(super::short(n))
                             .map(|r| text(&r.message, "createTime").to_owned())
@@ -154,7 +155,7 @@ impl Gcp {
             error,
         };
         let (message, pinned) = self
-            .with_service(key, |service| match service.revisions.get(name) {
+            .with_service(key, |service| match service.kept.revisions.get(name) {
                 Some(revision) => Ok((revision.message.clone(), revision.image.clone())),
                 None => Err(super::absent("Revision", name)),
             })
@@ -170,7 +171,7 @@ impl Gcp {
             None => self.resolve_image(&container)?,
         };
         self.with_service(key, |service| {
-            if let Some(revision) = service.revisions.get_mut(name) {
+            if let Some(revision) = service.kept.revisions.get_mut(name) {
                 revision.image = Some(image.by_digest.clone());
             }
             Ok(())
@@ -221,7 +222,7 @@ impl Gcp {
     /// An instance for a revision that gets traffic and has none.
     pub(super) async fn ensure_instance(&self, key: &Key, name: &str) -> Outcome<()> {
         let running = self.with_service(key, |service| {
-            Ok(service.revisions.get(name).is_some_and(|r| {
+            Ok(service.kept.revisions.get(name).is_some_and(|r| {
                 r.instance
                     .as_ref()
                     .is_some_and(|i| i.container.exit().is_none())
@@ -234,10 +235,11 @@ impl Gcp {
             .start_revision(key, name)
             .await
             .map_err(|failure| not_ready(name, &failure.error))?;
-        let surplus = self.with_service(key, |service| match service.revisions.get_mut(name) {
-            Some(revision) => Ok(revision.instance.replace(instance)),
-            None => Ok(Some(instance)),
-        })?;
+        let surplus =
+            self.with_service(key, |service| match service.kept.revisions.get_mut(name) {
+                Some(revision) => Ok(revision.instance.replace(instance)),
+                None => Ok(Some(instance)),
+            })?;
         if let Some(surplus) = surplus {
             // Another change started one meanwhile, or the revision is gone.
             surplus.stop(self).await;
@@ -252,7 +254,7 @@ impl Gcp {
         self.host().background.spawn(async move {
             let exit = instance.container.wait().await;
             let ended = gcp.with_service(&key, |service| {
-                let Some(revision) = service.revisions.get_mut(&name) else {
+                let Some(revision) = service.kept.revisions.get_mut(&name) else {
                     return Ok(false);
                 };
                 let ours = revision

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::conditions::{self, Standing};
-use super::template::{self, Use};
-use super::{Key, SERVICE, Service, check_etag, number, text};
+use super::resources::Use;
+use super::template;
+use super::{Key, SERVICE, Served, Service, check_etag, number, text};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Code, Outcome};
-use crate::gcp::iam::Policy;
 use crate::gcp::names::{fresh_etag, is_dns_label};
 use crate::gcp::operations::any;
 use crate::gcp::schema::{Object, camel};
@@ -72,7 +72,7 @@ impl Gcp {
         let account = message["template"]["serviceAccount"].as_str();
         self.check_agent(account.unwrap_or_default())?;
         self.check_lingering(SERVICE, &key)?;
-        if self.inner.run.lock().services.contains_key(&key) {
+        if self.inner.run.services.lock().contains_key(&key) {
             return Err(ApiError::new(
                 Code::AlreadyExists,
                 format!("Resource '{}' already exists.", key.1),
@@ -81,7 +81,7 @@ impl Gcp {
         let now = self.now();
         message.insert(
             "name".into(),
-            format!("{}/services/{}", self.run_parent(&key.0), key.1).into(),
+            format!("{}/services/{}", self.parent_at(&key.0), key.1).into(),
         );
         message.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
         message.insert("createTime".into(), now.into());
@@ -99,30 +99,28 @@ impl Gcp {
         message.insert("uri".into(), uri.clone().into());
         message.insert("urls".into(), json!([uri]));
         {
-            let mut state = self.inner.run.lock();
-            if state.services.contains_key(&key) {
+            let mut services = self.inner.run.services.lock();
+            if services.contains_key(&key) {
                 front.close();
                 return Err(ApiError::new(
                     Code::AlreadyExists,
                     format!("Resource '{}' already exists.", key.1),
                 ));
             }
-            let service = Service {
-                message,
-                policy: Policy::default(),
+            let kept = Served {
                 revisions: Default::default(),
                 revision_count: 0,
                 front,
                 tags: Default::default(),
                 operation: String::new(),
             };
-            state.services.insert(key.clone(), service);
+            services.insert(key.clone(), Service::new(message, kept));
         }
         match self.begin_change(call, &key, true) {
             Ok(operation) => Ok(operation),
             Err(error) => {
-                if let Some(service) = self.inner.run.lock().services.remove(&key) {
-                    service.front.close();
+                if let Some(service) = self.inner.run.services.lock().remove(&key) {
+                    service.kept.front.close();
                 }
                 Err(error)
             }
@@ -131,7 +129,7 @@ impl Gcp {
 
     /// Fills in what Cloud Run fills in, then checks everything that it checks before it accepts.
     fn complete_service(&self, message: &mut Object, key: &Key) -> Outcome<()> {
-        let resource = format!("{}/services/{}", self.run_parent(&key.0), key.1);
+        let resource = format!("{}/services/{}", self.parent_at(&key.0), key.1);
         self.check_invoker(&resource, message.get("invokerIamDisabled"))?;
         for (name, value) in [("ingress", "INGRESS_TRAFFIC_ALL"), ("launchStage", "GA")] {
             message.entry(name).or_insert(value.into());
@@ -165,7 +163,7 @@ impl Gcp {
     }
 
     pub(super) async fn patch_service(&self, call: &Call, key: &Key) -> Outcome {
-        let exists = self.inner.run.lock().services.contains_key(key);
+        let exists = self.inner.run.services.lock().contains_key(key);
         if !exists {
             if call.flag("allowMissing") && is_dns_label(&key.1, 49) {
                 return self.new_service(call, key.clone()).await;
@@ -200,7 +198,7 @@ impl Gcp {
         }
         self.with_service(key, |service| {
             let name = service.message["template"]["revision"].as_str();
-            match name.filter(|name| service.revisions.contains_key(*name)) {
+            match name.filter(|name| service.kept.revisions.contains_key(*name)) {
                 Some(name) => Err(named_twice(name)),
                 None => Ok(()),
             }
@@ -223,7 +221,7 @@ impl Gcp {
             self.complete_service(&mut changed, key)?;
             let fresh = asked.force || makes_revision(&service.message, &changed);
             let name = changed["template"]["revision"].as_str().unwrap_or_default();
-            if fresh && service.revisions.contains_key(name) {
+            if fresh && service.kept.revisions.contains_key(name) {
                 return Err(named_twice(name));
             }
             if !asked.validate_only {
@@ -254,10 +252,10 @@ impl Gcp {
             Ok((service.message.clone(), revision))
         })?;
         let metadata = any(SERVICE, &Value::Object(message.clone()));
-        let operation = self.operations().start(&self.run_parent(&key.0), metadata);
+        let operation = self.operations().start(&self.parent_at(&key.0), metadata);
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
         let noted = self.with_service(key, |service| {
-            service.operation = super::short(&name).to_owned();
+            service.kept.operation = super::short(&name).to_owned();
             Ok(())
         });
         // Of a service that is gone again only the operation tells.
@@ -267,21 +265,6 @@ impl Gcp {
             .background
             .spawn(async move { gcp.roll_out(key, generation, revision, name).await });
         Ok(operation)
-    }
-
-    pub(super) fn list_services(&self, call: &Call) -> Outcome {
-        let location = call.var(1);
-        let all = self
-            .inner
-            .run
-            .lock()
-            .services
-            .iter()
-            .filter(|((l, _), _)| location == "-" || l == location)
-            .map(|(_, s)| Value::Object(s.message.clone()))
-            .collect();
-        let (services, next) = call.page(all, 100)?;
-        Ok(json!({ "services": services, "nextPageToken": next }))
     }
 
     pub(super) fn delete_service(&self, call: &Call, key: &Key) -> Outcome {
@@ -294,13 +277,14 @@ impl Gcp {
         if call.flag("validateOnly") {
             return self.done_operation(&key.0, SERVICE, &message);
         }
-        let Some(mut service) = self.inner.run.lock().services.remove(key) else {
+        let Some(mut service) = self.inner.run.services.lock().remove(key) else {
             return Err(super::absent("Service", &key.1));
         };
         self.linger(SERVICE, key);
-        service.front.close();
-        service.tags.values().for_each(Front::close);
+        service.kept.front.close();
+        service.kept.tags.values().for_each(Front::close);
         let instances: Vec<_> = service
+            .kept
             .revisions
             .values_mut()
             .filter_map(|r| r.instance.take())
@@ -308,7 +292,7 @@ impl Gcp {
         let metadata = any(SERVICE, &Value::Object(message));
         let operation = self
             .operations()
-            .start(&self.run_parent(&key.0), metadata.clone());
+            .start(&self.parent_at(&key.0), metadata.clone());
         let name = operation["name"].as_str().unwrap_or_default().to_owned();
         let gcp = self.clone();
         self.host().background.spawn(async move {

@@ -2,20 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::resources::check_resources;
+use super::resources::{Use, check_resources};
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::names::{is_dns_label, project_number};
 use crate::gcp::schema::{Object, snake};
 use crate::gcp::seconds;
-
-/// What a template is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// Instances that serve.
-    Service,
-    /// Tasks that end.
-    Job,
-}
 
 /// Name spaces of labels and annotations that the v2 API rejects.
 const SYSTEM: [&str; 4] = [

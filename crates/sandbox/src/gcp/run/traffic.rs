@@ -190,7 +190,7 @@ impl Gcp {
             let ready = short(text(&service.message, "latestReadyRevision"));
             let all = targets(&service.message, ready);
             for target in &all {
-                match service.revisions.get(&target.revision).map(|r| &r.readiness) {
+                match service.kept.revisions.get(&target.revision).map(|r| &r.readiness) {
                     Some(Readiness::Ready) => {}
                     Some(Readiness::Pending) => {
                         return Err(ApiError::precondition(format!("Revision '{}' is not ready.", target.revision)));
@@ -228,8 +228,9 @@ impl Gcp {
 
     async fn bind_tags(&self, key: &Key, wanted: &[Target]) -> Outcome<()> {
         for target in wanted.iter().filter(|t| !t.tag.is_empty()) {
-            let known =
-                self.with_service(key, |service| Ok(service.tags.contains_key(&target.tag)))?;
+            let known = self.with_service(key, |service| {
+                Ok(service.kept.tags.contains_key(&target.tag))
+            })?;
             if known {
                 continue;
             }
@@ -247,12 +248,12 @@ impl Gcp {
                 )
             })?;
             self.with_service(key, |service| {
-                service.tags.insert(target.tag.clone(), front);
+                service.kept.tags.insert(target.tag.clone(), front);
                 Ok(())
             })?;
         }
         self.with_service(key, |service| {
-            service.tags.retain(|tag, front| {
+            service.kept.tags.retain(|tag, front| {
                 let keep = wanted.iter().any(|t| &t.tag == tag);
                 if !keep {
                     front.close();
@@ -286,10 +287,10 @@ impl Gcp {
                 .filter(|t| t.percent > 0 && !super::scaling::is_disabled(&service.message))
                 .filter_map(|t| Some((address(&t.revision)?, t.percent)))
                 .collect();
-            service.front.guard(Arc::clone(&gate));
-            service.front.serve(weighted);
+            service.kept.front.guard(Arc::clone(&gate));
+            service.kept.front.serve(weighted);
             for target in all.iter().filter(|t| !t.tag.is_empty()) {
-                if let Some(front) = service.tags.get(&target.tag) {
+                if let Some(front) = service.kept.tags.get(&target.tag) {
                     let own = address(&target.revision).map(|a| (a, 1));
                     front.guard(Arc::clone(&gate));
                     front.serve(own.into_iter().collect());
@@ -335,9 +336,13 @@ impl Gcp {
             gcp.host().clock.sleep(Duration::from_secs(60)).await;
             let idle = gcp.with_service(&key, |service| {
                 let needed = serving(service);
-                let idle = service.revisions.iter_mut().filter(|(name, revision)| {
-                    !needed.contains(*name) && matches!(revision.readiness, Readiness::Ready)
-                });
+                let idle = service
+                    .kept
+                    .revisions
+                    .iter_mut()
+                    .filter(|(name, revision)| {
+                        !needed.contains(*name) && matches!(revision.readiness, Readiness::Ready)
+                    });
                 Ok(idle
                     .filter_map(|(_, revision)| revision.instance.take())
                     .collect::<Vec<_>>())
@@ -352,7 +357,12 @@ impl Gcp {
 impl Service {
     /// Where the instance of a revision listens.
     fn address(&self, revision: &str) -> Option<SocketAddr> {
-        self.revisions.get(revision)?.instance.as_ref()?.address()
+        self.kept
+            .revisions
+            .get(revision)?
+            .instance
+            .as_ref()?
+            .address()
     }
 
     fn admitted(&self) -> Admitted {
@@ -381,7 +391,10 @@ fn statuses(service: &Service) -> Value {
         .flatten();
     all.map(|target| {
         let mut status = target.clone();
-        if let Some(front) = target["tag"].as_str().and_then(|tag| service.tags.get(tag)) {
+        if let Some(front) = target["tag"]
+            .as_str()
+            .and_then(|tag| service.kept.tags.get(tag))
+        {
             status["uri"] = format!("http://{}", front.address()).into();
         }
         status

@@ -2,175 +2,141 @@
 
 mod versions;
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::error::{ApiError, Code, Outcome};
-use super::iam::Policy;
 use super::names::{check_labels, fresh_etag, project_number};
-use super::schema::{Object, camel};
+use super::schema::{Object, text};
+use super::shelf::{Changes, Ends, Key, Kind, Makes, Thing, nothing, told};
 use super::wire::Call;
 use super::{Gcp, seconds, timestamp};
 use versions::Version;
 
-/// Every secret by its id, and by `PROJECT/ID` where another project has it. Values live in memory
-/// only.
-#[derive(Default)]
-pub struct Secrets(Mutex<BTreeMap<String, Secret>>);
-
-#[derive(Serialize)]
-struct Secret {
-    /// The message `Secret`, without its name and etag.
-    fields: Object,
-    etag: String,
+/// What is kept of a secret beside its message. Values live in memory only.
+#[derive(Default, Serialize)]
+pub struct Versions {
     versions: Vec<Version>,
-    policy: Policy,
 }
 
-/// What `updateMask` may name; Google keeps the rest as created.
-const MUTABLE: [&str; 9] = [
-    "labels",
-    "annotations",
-    "topics",
-    "rotation",
-    "expireTime",
-    "ttl",
-    "versionAliases",
-    "versionDestroyTtl",
-    "etag",
-];
+type Secret = Thing<Versions>;
 
-impl Secrets {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Everything that there is, as data.
-    pub(super) fn dump(&self) -> Value {
-        crate::dump::of(&*self.lock())
-    }
-}
+/// In the project, or in another one, which is their home then. A mask may name what Google does
+/// not keep as created.
+const SECRETS: Kind<Versions> = Kind {
+    methods: "secretmanager.projects.secrets.",
+    id: 1,
+    on: |gcp| &gcp.inner.secrets,
+    home: |gcp, call| match gcp.secret_home(call.var(0)) {
+        Err(_) if call.method.id.ends_with(".create") => Ok(call.var(0).to_owned()),
+        home => home,
+    },
+    makes: Some(Makes {
+        named: |call| {
+            let id = call.query("secretId");
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+            match (1..=255).contains(&id.len()) && id.bytes().all(allowed) {
+                true => Ok(id.to_owned()),
+                false => Err(ApiError::invalid(format!(
+                    "The provided Secret ID [{id}] does not match the expected format [[a-zA-Z_0-9]+]"
+                ))),
+            }
+        },
+        made: |gcp, call, key| Ok((gcp.new_secret(call, key)?, Versions::default())),
+        taken: |gcp, key| {
+            let message = format!("Secret [{}] already exists.", gcp.secret_name(key));
+            ApiError::new(Code::AlreadyExists, message)
+        },
+        answer: told,
+    }),
+    changes: Some(Changes {
+        members: &[
+            "labels",
+            "annotations",
+            "topics",
+            "rotation",
+            "expireTime",
+            "ttl",
+            "versionAliases",
+            "versionDestroyTtl",
+            "etag",
+        ],
+        by_mask: true,
+        refused: "is unknown or cannot be changed",
+        checked: Gcp::check_secret,
+        noted: |_, secret, sent| {
+            check_etag(text(&secret.message, "etag"), text(sent, "etag"))?;
+            if let Some(aliases) = sent.get("versionAliases").and_then(Value::as_object) {
+                versions::check_aliases(&secret.kept.versions, aliases)?;
+            }
+            secret.message.insert("etag".into(), fresh_etag().into());
+            Ok(())
+        },
+    }),
+    ends: Some(Ends {
+        free: |call, secret| check_etag(text(&secret.message, "etag"), call.query("etag")),
+        answer: nothing,
+    }),
+    absent: |gcp, key| ApiError::not_found(format!("Secret [{}] not found.", gcp.secret_name(key))),
+    fits: |call, id, secret| matches(call.query("filter"), id, secret),
+    page: 25_000,
+};
 
 impl Gcp {
     /// The full name of a secret, by the number of its project, as Google answers it whatever it
     /// was asked by (hashicorp/terraform-provider-google#11343).
-    fn secret_name(&self, key: &str) -> String {
-        let (project, id) = self.secret_home(key);
+    fn secret_name(&self, (home, id): &Key) -> String {
+        let project = match home.as_str() {
+            "" => &self.host().project,
+            other => other,
+        };
         format!("projects/{}/secrets/{id}", project_number(project))
     }
 
-    /// The project of a secret and its id.
-    fn secret_home<'a>(&'a self, key: &'a str) -> (&'a str, &'a str) {
-        key.split_once('/').unwrap_or((&self.host().project, key))
-    }
-
-    /// Under which key a secret is kept; its project is named by id or number. Another project is
-    /// there as soon as somebody makes a secret in it, and the caller may do everything there.
+    /// Where the secrets of a project are, which is named by id or number. Another project is there
+    /// as soon as somebody makes a secret in it, and the caller may do everything there.
     ///
     /// Errors: permission denied, for a project that has none.
-    fn secret_key(&self, project: &str, id: &str) -> Outcome<String> {
+    fn secret_home(&self, project: &str) -> Outcome<String> {
         let Err(refused) = self.check_project(project) else {
-            return Ok(id.to_owned());
+            return Ok(String::new());
         };
         let all = self.inner.secrets.lock();
-        let mut others = all.keys().filter_map(|key| key.split_once('/'));
-        let other = others.find(|(own, _)| *own == project || project_number(own) == project);
-        other.map(|(own, _)| format!("{own}/{id}")).ok_or(refused)
-    }
-
-    fn with_secret<T>(&self, id: &str, act: impl FnOnce(&mut Secret) -> Outcome<T>) -> Outcome<T> {
-        let mut all = self.inner.secrets.lock();
-        let secret = all.get_mut(id).ok_or_else(|| {
-            ApiError::not_found(format!("Secret [{}] not found.", self.secret_name(id)))
-        })?;
-        act(secret)
-    }
-
-    fn secret_message(&self, id: &str, secret: &Secret) -> Value {
-        let mut out = secret.fields.clone();
-        out.insert("name".into(), self.secret_name(id).into());
-        out.insert("etag".into(), secret.etag.clone().into());
-        Value::Object(out)
+        let mut homes = all.keys().map(|(home, _)| home);
+        let home = homes.find(|it| *it == project || project_number(it) == project);
+        home.cloned().ok_or(refused)
     }
 
     /// Methods of Secret Manager.
     pub(super) fn secret_manager(&self, call: &Call) -> Outcome {
-        let method = call
-            .method
-            .id
-            .strip_prefix("secretmanager.projects.secrets.")
-            .unwrap_or_default();
-        if method == "create" {
-            return self.create_secret(call);
+        let method = call.method.id.strip_prefix(SECRETS.methods);
+        if let (Some("setIamPolicy"), Some(policy)) = (method, call.body.get("policy")) {
+            self.check_accounts(policy)?;
         }
-        let key = self.secret_key(call.var(0), call.var(1))?;
-        let id = key.as_str();
-        match method {
-            "list" => self.list_secrets(call, id),
-            "get" => self.with_secret(id, |secret| Ok(self.secret_message(id, secret))),
-            "delete" => {
-                self.with_secret(id, |secret| check_etag(&secret.etag, call.query("etag")))?;
-                self.inner.secrets.lock().remove(id);
-                Ok(json!({}))
-            }
-            "getIamPolicy" => self.with_secret(id, |secret| Ok(secret.policy.get())),
-            "setIamPolicy" => {
-                self.check_accounts(&call.body["policy"])?;
-                let now = self.host().clock.now();
-                self.with_secret(id, |secret| secret.policy.set_at(&call.body, now))
-            }
-            "testIamPermissions" => self.with_secret(id, |_| Ok(self.test_permissions(&call.body))),
-            "patch" => self.patch_secret(call, id),
-            "addVersion" => self.add_secret_version(call, id),
-            _ => self.secret_versions(call, id, method),
+        if let Some(answer) = SECRETS.call(self, call) {
+            return answer;
+        }
+        let key = SECRETS.key(self, call)?;
+        match method.unwrap_or_default() {
+            "addVersion" => self.add_secret_version(call, &key),
+            other => self.secret_versions(call, &key, other),
         }
     }
 
-    fn create_secret(&self, call: &Call) -> Outcome {
-        let id = call.query("secretId");
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if id.is_empty() || id.len() > 255 || !id.bytes().all(allowed) {
-            return Err(ApiError::invalid(format!(
-                "The provided Secret ID [{id}] does not match the expected format [[a-zA-Z_0-9]+]"
-            )));
-        }
-        let mut fields = call.body.clone();
-        if fields
-            .get("replication")
-            .and_then(Value::as_object)
-            .is_none_or(Object::is_empty)
-        {
+    fn new_secret(&self, call: &Call, key: &Key) -> Outcome<Object> {
+        let mut message = call.body.clone();
+        let replication = message.get("replication").and_then(Value::as_object);
+        if replication.is_none_or(Object::is_empty) {
             return Err(ApiError::field(
                 "secret.replication",
                 "a replication policy must be provided",
             ));
         }
-        self.check_locations(&fields["replication"])?;
-        self.check_secret(&mut fields)?;
-        fields.insert("createTime".into(), self.now().into());
-        fields.remove("name");
-        fields.remove("etag");
-        let key = match self.check_project(call.var(0)) {
-            Ok(()) => id.to_owned(),
-            Err(_) => format!("{}/{id}", call.var(0)),
-        };
-        let id = key.as_str();
-        let mut all = self.inner.secrets.lock();
-        if all.contains_key(id) {
-            let message = format!("Secret [{}] already exists.", self.secret_name(id));
-            return Err(ApiError::new(Code::AlreadyExists, message));
-        }
-        let secret = Secret {
-            fields,
-            etag: fresh_etag(),
-            versions: Vec::new(),
-            policy: Policy::default(),
-        };
-        let message = self.secret_message(id, &secret);
-        all.insert(id.to_owned(), secret);
+        self.check_locations(&message["replication"])?;
+        self.check_secret(&mut message)?;
+        message.insert("createTime".into(), self.now().into());
+        message.insert("name".into(), self.secret_name(key).into());
+        message.insert("etag".into(), fresh_etag().into());
         Ok(message)
     }
 
@@ -231,75 +197,6 @@ impl Gcp {
         }
         Ok(())
     }
-
-    fn patch_secret(&self, call: &Call, id: &str) -> Outcome {
-        let mask: Vec<String> = call
-            .query("updateMask")
-            .split(',')
-            .filter(|p| !p.is_empty())
-            .map(camel)
-            .collect();
-        if mask.is_empty() {
-            return Err(ApiError::field(
-                "update_mask",
-                "an update mask must be provided",
-            ));
-        }
-        for path in &mask {
-            let root = path.split('.').next().unwrap_or_default();
-            if !MUTABLE.contains(&root) {
-                return Err(ApiError::field(
-                    "update_mask",
-                    format!("the field '{path}' is unknown or cannot be changed"),
-                ));
-            }
-        }
-        let mut sent = call.body.clone();
-        self.check_secret(&mut sent)?;
-        self.with_secret(id, |secret| {
-            check_etag(
-                &secret.etag,
-                sent.get("etag").and_then(Value::as_str).unwrap_or_default(),
-            )?;
-            if let Some(aliases) = sent.get("versionAliases").and_then(Value::as_object) {
-                versions::check_aliases(&secret.versions, aliases)?;
-            }
-            for path in &mask {
-                let root = match path.split('.').next().unwrap_or_default() {
-                    "ttl" => "expireTime",
-                    root => root,
-                };
-                match sent.get(root) {
-                    _ if root == "etag" => {}
-                    Some(value) => {
-                        secret.fields.insert(root.to_owned(), value.clone());
-                    }
-                    None => {
-                        secret.fields.remove(root);
-                    }
-                }
-            }
-            secret.etag = fresh_etag();
-            Ok(self.secret_message(id, secret))
-        })
-    }
-
-    /// Those of the project of this key.
-    fn list_secrets(&self, call: &Call, of: &str) -> Outcome {
-        let filter = call.query("filter");
-        let all = self.inner.secrets.lock();
-        let (project, _) = self.secret_home(of);
-        let mut found = Vec::new();
-        for (key, secret) in all.iter() {
-            let (own, id) = self.secret_home(key);
-            if own == project && matches(filter, id, secret)? {
-                found.push(self.secret_message(key, secret));
-            }
-        }
-        let total = found.len();
-        let (secrets, next) = call.page(found, 25_000)?;
-        Ok(json!({ "secrets": secrets, "nextPageToken": next, "totalSize": total }))
-    }
 }
 
 /// A part of Google's filter language: `name:x`, `name=x`, `labels.k=v`, `labels.k:*`, a bare word;
@@ -334,7 +231,7 @@ fn fits(term: &str, id: &str, secret: &Secret) -> Outcome<bool> {
                 )));
             };
             let label = secret
-                .fields
+                .message
                 .get("labels")
                 .and_then(|l| l.get(key))
                 .and_then(Value::as_str);

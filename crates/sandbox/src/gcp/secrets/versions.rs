@@ -5,11 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::check_etag;
+use super::{SECRETS, check_etag};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::names::fresh_etag;
 use crate::gcp::schema::Object;
+use crate::gcp::shelf::Key;
 use crate::gcp::wire::Call;
 
 /// Google's limit on a payload.
@@ -98,7 +99,7 @@ pub(super) fn check_aliases(versions: &[Version], aliases: &Object) -> Outcome<(
 }
 
 impl Gcp {
-    pub(super) fn add_secret_version(&self, call: &Call, id: &str) -> Outcome {
+    pub(super) fn add_secret_version(&self, call: &Call, key: &Key) -> Outcome {
         let payload = call.body.get("payload").and_then(Value::as_object);
         let data = payload
             .and_then(|p| p.get("data"))
@@ -127,8 +128,8 @@ impl Gcp {
                 "The checksum provided in data_crc32c does not match the payload: the data is corrupt.",
             ));
         }
-        self.with_secret(id, |secret| {
-            secret.versions.push(Version {
+        SECRETS.at(self, key, |secret| {
+            secret.kept.versions.push(Version {
                 data,
                 state: State::Enabled,
                 created: self.now(),
@@ -136,46 +137,46 @@ impl Gcp {
                 etag: fresh_etag(),
                 checked: sent.is_some(),
             });
-            let number = secret.versions.len();
-            let name = format!("{}/versions/{number}", self.secret_name(id));
-            Ok(secret.versions[number - 1].message(&name, &secret.fields["replication"]))
+            let number = secret.kept.versions.len();
+            let name = format!("{}/versions/{number}", self.secret_name(key));
+            Ok(secret.kept.versions[number - 1].message(&name, &secret.message["replication"]))
         })
     }
 
-    pub(super) fn secret_versions(&self, call: &Call, id: &str, method: &str) -> Outcome {
+    pub(super) fn secret_versions(&self, call: &Call, key: &Key, method: &str) -> Outcome {
         let version = call.var(2);
         match method {
-            "versions.list" => self.list_secret_versions(call, id),
+            "versions.list" => self.list_secret_versions(call, key),
             "versions.get" => {
-                let replication = self.replication(id);
-                self.with_version(id, version, |name, v| Ok(v.message(name, &replication)))
+                let replication = self.replication(key);
+                self.with_version(key, version, |name, v| Ok(v.message(name, &replication)))
             }
-            "versions.access" => self.with_version(id, version, |name, v| {
+            "versions.access" => self.with_version(key, version, |name, v| {
                 if v.state != State::Enabled {
                     return Err(wrong_state(name, v.state));
                 }
                 let crc = crc32c::crc32c(&v.data).to_string();
                 Ok(json!({ "name": name, "payload": { "data": STANDARD.encode(&v.data), "dataCrc32c": crc } }))
             }),
-            "versions.enable" => self.set_state(call, id, State::Enabled),
-            "versions.disable" => self.set_state(call, id, State::Disabled),
-            "versions.destroy" => self.set_state(call, id, State::Destroyed),
+            "versions.enable" => self.set_state(call, key, State::Enabled),
+            "versions.disable" => self.set_state(call, key, State::Disabled),
+            "versions.destroy" => self.set_state(call, key, State::Destroyed),
             other => Err(ApiError::unimplemented(format!("secrets.{other}"))),
         }
     }
 
     fn with_version<T>(
         &self,
-        id: &str,
+        key: &Key,
         wanted: &str,
         act: impl FnOnce(&str, &mut Version) -> Outcome<T>,
     ) -> Outcome<T> {
-        let secret_name = self.secret_name(id);
-        self.with_secret(id, |secret| {
+        let secret_name = self.secret_name(key);
+        SECRETS.at(self, key, |secret| {
             let number = match wanted {
-                "latest" => secret.versions.len(),
+                "latest" => secret.kept.versions.len(),
                 wanted => match secret
-                    .fields
+                    .message
                     .get("versionAliases")
                     .and_then(|a| a.get(wanted))
                 {
@@ -186,7 +187,7 @@ impl Gcp {
                     None => wanted.parse().unwrap_or_default(),
                 },
             };
-            if secret.versions.is_empty() && wanted == "latest" {
+            if secret.kept.versions.is_empty() && wanted == "latest" {
                 return Err(ApiError::not_found(format!(
                     "Secret [{secret_name}] not found or has no versions."
                 )));
@@ -194,7 +195,7 @@ impl Gcp {
             let name = format!("{secret_name}/versions/{number}");
             let found = number
                 .checked_sub(1)
-                .and_then(|index| secret.versions.get_mut(index));
+                .and_then(|index| secret.kept.versions.get_mut(index));
             let version = found.ok_or_else(|| {
                 ApiError::not_found(format!(
                     "Secret Version [{secret_name}/versions/{wanted}] not found."
@@ -204,19 +205,24 @@ impl Gcp {
         })
     }
 
-    fn replication(&self, id: &str) -> Value {
-        self.with_secret(id, |secret| Ok(secret.fields["replication"].clone()))
+    fn replication(&self, key: &Key) -> Value {
+        SECRETS
+            .at(
+                self,
+                key,
+                |secret| Ok(secret.message["replication"].clone()),
+            )
             .unwrap_or_default()
     }
 
-    fn set_state(&self, call: &Call, id: &str, state: State) -> Outcome {
+    fn set_state(&self, call: &Call, key: &Key, state: State) -> Outcome {
         let etag = call
             .body
             .get("etag")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let replication = self.replication(id);
-        self.with_version(id, call.var(2), |name, version| {
+        let replication = self.replication(key);
+        self.with_version(key, call.var(2), |name, version| {
             check_etag(&version.etag, etag)?;
             if version.state == State::Destroyed {
                 return Err(wrong_state(name, version.state));
@@ -232,11 +238,11 @@ impl Gcp {
         })
     }
 
-    fn list_secret_versions(&self, call: &Call, id: &str) -> Outcome {
+    fn list_secret_versions(&self, call: &Call, key: &Key) -> Outcome {
         let filter = call.query("filter");
         let wanted = match filter.split_once([':', '=']) {
             None if filter.is_empty() => None,
-            Some((key, value)) if key.trim().eq_ignore_ascii_case("state") => {
+            Some((word, value)) if word.trim().eq_ignore_ascii_case("state") => {
                 Some(value.trim().to_ascii_uppercase())
             }
             _ => {
@@ -245,8 +251,8 @@ impl Gcp {
                 )));
             }
         };
-        self.with_secret(id, |secret| {
-            let newest_first = secret.versions.iter().enumerate().rev();
+        SECRETS.at(self, key, |secret| {
+            let newest_first = secret.kept.versions.iter().enumerate().rev();
             let found: Vec<Value> = newest_first
                 .filter(|(_, v)| {
                     wanted
@@ -254,13 +260,11 @@ impl Gcp {
                         .is_none_or(|state| v.state.name() == state)
                 })
                 .map(|(index, v)| {
-                    let name = format!("{}/versions/{}", self.secret_name(id), index + 1);
-                    v.message(&name, &secret.fields["replication"])
+                    let name = format!("{}/versions/{}", self.secret_name(key), index + 1);
+                    v.message(&name, &secret.message["replication"])
                 })
                 .collect();
-            let total = found.len();
-            let (versions, next) = call.page(found, 25_000)?;
-            Ok(json!({ "versions": versions, "nextPageToken": next, "totalSize": total }))
+            call.listed(found, 25_000)
         })
     }
 
@@ -290,14 +294,15 @@ impl Gcp {
                 "Permission denied on secret: {name} for Revision service account {account}. The service account used must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the secret, project or higher level."
             )
         };
-        let Ok(key) = self.secret_key(project, id) else {
+        let Ok(home) = self.secret_home(project) else {
             return Err(denied(&format!(
                 "projects/{project}/secrets/{id}/versions/{version}"
             )));
         };
+        let key = (home, id.to_owned());
         let name = format!("{}/versions/{version}", self.secret_name(&key));
-        let policy = self.with_secret(&key, |secret| Ok(secret.policy.clone()));
-        let is_ours = !key.contains('/');
+        let policy = SECRETS.at(self, &key, |secret| Ok(secret.policy.clone()));
+        let is_ours = key.0.is_empty();
         if policy.is_ok_and(|policy| !self.may_read_secret(&policy, account, is_ours)) {
             return Err(denied(&name));
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::operations::SMALL;
 use super::{Instance, listed, settings};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
@@ -58,7 +59,7 @@ impl Gcp {
         };
         let (gcp, begun) = (self.clone(), operation.clone());
         self.host().background.spawn(async move {
-            gcp.take_sql(&begun, super::databases::SMALL).await;
+            gcp.take_sql(&begun, SMALL).await;
             gcp.finish_sql(&begun, Ok(()));
         });
         self.sql_operation(call, &operation)

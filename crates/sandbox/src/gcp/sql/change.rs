@@ -75,7 +75,7 @@ impl Gcp {
         instance.set("databaseVersion", change.version);
         instance.set("ipAddresses", instance.addresses(&change.settings));
         instance.set("settings", change.settings);
-        instance.set("etag", instances::etag());
+        instance.set("etag", settings::etag());
         Ok(())
     }
 }

@@ -1,10 +1,9 @@
 //! Databases of an instance, which really are in its server.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::operations::Failure;
+use super::operations::{Failure, SMALL};
+use super::settings::LONGEST_NAME;
 use super::{invalid, server, settings};
 use crate::backing::{BackingError, Postgres};
 use crate::gcp::Gcp;
@@ -12,17 +11,11 @@ use crate::gcp::error::{ApiError, Outcome};
 use crate::gcp::schema::Object;
 use crate::gcp::wire::Call;
 
-/// How long the operation of a finished change goes on.
-pub(super) const SMALL: Duration = Duration::from_secs(2);
-
-/// PostgreSQL's limit on names.
-pub(super) const LONGEST_NAME: usize = 63;
-
 /// The message `Database`, without links.
 pub(super) fn message(name: &str, instance: &str) -> Object {
     let message = json!({
         "kind": "sql#database", "name": name, "instance": instance,
-        "charset": "UTF8", "collation": "en_US.UTF8", "etag": super::instances::etag(),
+        "charset": "UTF8", "collation": "en_US.UTF8", "etag": settings::etag(),
     });
     message.as_object().cloned().unwrap_or_default()
 }

@@ -139,7 +139,7 @@ impl Gcp {
             "serviceAccountEmailAddress": self.sql_account(),
             "sqlNetworkArchitecture": "NEW_NETWORK_ARCHITECTURE",
             "maintenanceVersion": format!("{version}_9.R20260901.00_00"),
-            "createTime": self.now(), "etag": etag(),
+            "createTime": self.now(), "etag": settings::etag(),
         });
         Ok(message.as_object().cloned().unwrap_or_default())
     }
@@ -309,11 +309,6 @@ fn not_peered(project: &str, network: &str) -> Failure {
              'servicenetworking.googleapis.com' from consumer project '{project}' network '{network}' again."
         ),
     }
-}
-
-/// An opaque fingerprint, never the same twice.
-pub(super) fn etag() -> String {
-    hex::encode(&uuid::Uuid::new_v4().as_bytes()[..])
 }
 
 /// An instance that went while something was done to it.

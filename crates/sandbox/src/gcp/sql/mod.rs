@@ -20,7 +20,7 @@ use super::Gcp;
 use super::error::{ApiError, Outcome};
 use super::names::project_number;
 use super::schema::Object;
-use super::wire::{Call, page};
+use super::wire::Call;
 use crate::backing::Postgres;
 
 /// Every instance of the project, and what was done to them.
@@ -249,7 +249,7 @@ impl Gcp {
 
 /// The page that `maxResults` and `pageToken` ask for, as a list message of that kind.
 fn listed(call: &Call, kind: &str, items: Vec<Value>) -> Outcome {
-    let size = call.query("maxResults");
-    let (items, next) = page(items, size, call.query("pageToken"), 500)?;
-    Ok(json!({ "kind": kind, "items": items, "nextPageToken": next }))
+    let mut out = call.listed(items, 500)?;
+    out["kind"] = kind.into();
+    Ok(out)
 }

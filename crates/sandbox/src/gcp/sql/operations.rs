@@ -14,6 +14,9 @@ use crate::gcp::wire::Call;
 /// How long an operation waits for its turn.
 const QUEUED: Duration = Duration::from_secs(1);
 
+/// How long the operation of a finished change goes on.
+pub(super) const SMALL: Duration = Duration::from_secs(2);
+
 /// One operation, kept after its end.
 #[derive(Serialize)]
 pub(super) struct Operation {

@@ -17,11 +17,19 @@ const VERSIONS: [&str; 5] = [
     "POSTGRES_18",
 ];
 
+/// PostgreSQL's limit on names.
+pub(super) const LONGEST_NAME: usize = 63;
+
 /// The sizes of Enterprise Plus machines, in CPUs.
 const PERFORMANCE_CPUS: [u32; 10] = [2, 4, 8, 16, 32, 48, 64, 80, 96, 128];
 
 /// The tiers of PostgreSQL that share a core.
 const SHARED_CORE: [&str; 2] = ["db-f1-micro", "db-g1-small"];
+
+/// An opaque fingerprint, never the same twice.
+pub(super) fn etag() -> String {
+    hex::encode(&uuid::Uuid::new_v4().as_bytes()[..])
+}
 
 /// The major version that `databaseVersion` names.
 pub(super) fn major(version: &str) -> Outcome<u32> {

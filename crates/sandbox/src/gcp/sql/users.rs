@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::databases::LONGEST_NAME;
+use super::settings::LONGEST_NAME;
 use super::{invalid, settings};
 use crate::gcp::Gcp;
 use crate::gcp::error::{ApiError, Outcome};
@@ -12,7 +12,7 @@ use crate::gcp::wire::Call;
 /// The message `User`.
 pub(super) fn message(name: &str, instance: &str) -> Object {
     let message = json!({
-        "kind": "sql#user", "name": name, "instance": instance, "etag": super::instances::etag(),
+        "kind": "sql#user", "name": name, "instance": instance, "etag": settings::etag(),
     });
     message.as_object().cloned().unwrap_or_default()
 }
@@ -63,7 +63,7 @@ impl Gcp {
         let what = format!("update user {name}");
         self.end_small(call, begun, &what, changed, |instance| {
             if let Some(user) = instance.users.get_mut(&name) {
-                user.insert("etag".into(), super::instances::etag().into());
+                user.insert("etag".into(), settings::etag().into());
             }
         })
     }

@@ -6,13 +6,13 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::objects::{Conditions, Kind, Stored};
 use super::refusal::Refusal;
 use crate::gcp::Gcp;
 use crate::gcp::schema;
-use crate::gcp::wire::percent_decode;
 
 /// More than any object of a ledger; an upload that is larger must be resumable, which is not
 /// offered.
@@ -196,8 +196,8 @@ pub(super) fn download(gcp: &Gcp, request: &Request<Body>) -> Response {
             generation.map_err(|_| Refusal::Invalid("Invalid value for: generation".into()))?;
         let conditions = Conditions::from_query(|name| query.get(name).cloned())?;
         gcp.find_object(
-            &percent_decode(bucket),
-            &percent_decode(object),
+            &percent_decode_str(bucket).decode_utf8_lossy(),
+            &percent_decode_str(object).decode_utf8_lossy(),
             generation,
             conditions,
         )

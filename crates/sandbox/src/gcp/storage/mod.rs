@@ -26,8 +26,8 @@ use super::schema::Object as Message;
 use super::wire::Call;
 use super::{Gcp, faults};
 use crate::call::ApiCall;
-use crate::faults::Fault;
 use crate::interceptor::identity;
+use crate::verdict::Fault;
 use objects::Stored;
 use refusal::Refusal;
 

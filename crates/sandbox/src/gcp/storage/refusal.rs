@@ -4,8 +4,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use quick_xml::escape::escape;
 
-use crate::faults::FaultKind;
 use crate::gcp::error::ApiError;
+use crate::verdict::FaultKind;
 
 /// A refusal of either API.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
 use quick_xml::escape::escape;
 use serde_json::Value;
 
@@ -15,7 +16,6 @@ use super::objects::{Conditions, Kind, Listed, Wanted, page_token, timestamp};
 use super::refusal::Refusal;
 use crate::gcp::Gcp;
 use crate::gcp::schema;
-use crate::gcp::wire::percent_decode;
 
 /// No object of a test is larger.
 const LARGEST: usize = 32 * 1024 * 1024;
@@ -49,13 +49,13 @@ pub(super) fn target(request: &Request<Body>) -> Option<Target> {
         .strip_prefix('/')?
         .split_once('/')
         .unwrap_or((&path[1..], ""));
-    let bucket = percent_decode(bucket);
+    let bucket = percent_decode_str(bucket).decode_utf8_lossy();
     let ours = is_bucket_name(&bucket)
-        && !OTHER_APIS.contains(&bucket.as_str())
+        && !OTHER_APIS.contains(&&*bucket)
         && schema::route(request.method().as_str(), path).is_none();
     ours.then(|| Target {
-        bucket,
-        object: percent_decode(object),
+        bucket: bucket.into_owned(),
+        object: percent_decode_str(object).decode_utf8_lossy().into_owned(),
     })
 }
 

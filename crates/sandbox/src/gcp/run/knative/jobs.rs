@@ -12,13 +12,8 @@ const RUN: &str = "run.googleapis.com";
 
 impl Gcp {
     pub(super) fn v1_jobs(&self, location: &str) -> Vec<Value> {
-        let state = self.inner.run.lock();
-        let here = state
-            .jobs
-            .iter()
-            .filter(|((l, _), _)| location == "-" || l == location);
-        here.map(|((l, _), job)| self.v1_job(l, &job.message))
-            .collect()
+        let jobs = &self.inner.run.jobs;
+        jobs.at(location, |(l, _), job| [self.v1_job(l, &job.message)])
     }
 
     fn v1_job(&self, location: &str, job: &Object) -> Value {
@@ -57,19 +52,11 @@ impl Gcp {
     }
 
     pub(super) fn v1_executions(&self, location: &str) -> Vec<Value> {
-        let mut all: Vec<(Key, Object)> = {
-            let state = self.inner.run.lock();
-            state
-                .jobs
-                .iter()
-                .filter(|((l, _), _)| location == "-" || l == location)
-                .flat_map(|(key, job)| {
-                    job.executions
-                        .values()
-                        .map(|e| (key.clone(), e.message.clone()))
-                })
-                .collect()
-        };
+        let mut all = self.inner.run.jobs.at(location, |key, job| {
+            let executions = job.kept.executions.values();
+            let all = executions.map(|e| (key.clone(), e.message.clone()));
+            all.collect::<Vec<_>>()
+        });
         all.sort_by(|a, b| text(&b.1, "createTime").cmp(text(&a.1, "createTime")));
         all.iter()
             .map(|(key, execution)| self.v1_execution(key, execution))
@@ -104,18 +91,11 @@ impl Gcp {
     }
 
     pub(super) fn v1_tasks(&self, location: &str) -> Vec<Value> {
-        let state = self.inner.run.lock();
-        let here = state
-            .jobs
-            .iter()
-            .filter(|((l, _), _)| location == "-" || l == location);
-        here.flat_map(|(key, job)| {
-            job.executions
-                .values()
-                .flat_map(move |e| e.tasks.iter().map(move |t| (key, t)))
+        self.inner.run.jobs.at(location, |key, job| {
+            let tasks = job.kept.executions.values().flat_map(|it| &it.tasks);
+            let all = tasks.map(|task| self.v1_task(key, task));
+            all.collect::<Vec<_>>()
         })
-        .map(|(key, task)| self.v1_task(key, task))
-        .collect()
     }
 
     fn v1_task(&self, key: &Key, task: &Object) -> Value {

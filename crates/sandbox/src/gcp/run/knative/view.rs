@@ -24,18 +24,15 @@ struct RevisionView {
 
 impl Gcp {
     pub(super) fn v1_services(&self, location: &str) -> Vec<Value> {
-        let state = self.inner.run.lock();
-        let here = state
-            .services
-            .iter()
-            .filter(|((l, _), _)| location == "-" || l == location);
-        here.map(|((l, _), s)| self.v1_service(l, &s.message, &s.operation))
-            .collect()
+        let services = &self.inner.run.services;
+        services.at(location, |(l, _), s| {
+            [self.v1_service(l, &s.message, &s.kept.operation)]
+        })
     }
 
     pub(super) fn get_v1_service(&self, key: &Key) -> Outcome {
         self.with_service(key, |s| {
-            Ok(self.v1_service(&key.0, &s.message, &s.operation))
+            Ok(self.v1_service(&key.0, &s.message, &s.kept.operation))
         })
     }
 
@@ -86,25 +83,17 @@ impl Gcp {
     }
 
     pub(super) fn v1_revisions(&self, location: &str) -> Vec<Value> {
-        let state = self.inner.run.lock();
-        let mut all: Vec<RevisionView> = state
-            .services
-            .iter()
-            .filter(|((l, _), _)| location == "-" || l == location)
-            .flat_map(|(key, s)| {
-                let serving = traffic::serving(s);
-                s.revisions
-                    .iter()
-                    .map(move |(name, revision)| RevisionView {
-                        key: key.clone(),
-                        message: revision.message.clone(),
-                        image: revision.image.clone(),
-                        serving: serving.contains(name),
-                    })
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        drop(state);
+        let mut all = self.inner.run.services.at(location, |key, s| {
+            let serving = traffic::serving(s);
+            let revisions = s.kept.revisions.iter();
+            let views = revisions.map(|(name, revision)| RevisionView {
+                key: key.clone(),
+                message: revision.message.clone(),
+                image: revision.image.clone(),
+                serving: serving.contains(name),
+            });
+            views.collect::<Vec<_>>()
+        });
         all.sort_by(|a, b| text(&b.message, "createTime").cmp(text(&a.message, "createTime")));
         all.iter().map(|view| self.v1_revision(view)).collect()
     }

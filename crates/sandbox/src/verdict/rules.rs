@@ -2,10 +2,32 @@
 
 use serde_json::{Value, json};
 
-use super::file::{Entry, FaultsFile, When};
 use super::{FaultKind, Verdict};
-use crate::call::{ApiCall, Effect};
+use crate::call::{ApiCall, Cloud, Effect};
 use crate::glob::matches;
+
+/// One `[[fault]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) call: String,
+    pub(crate) cloud: Option<Cloud>,
+    pub(crate) when: When,
+    pub(crate) times: Option<u64>,
+    /// As written in the file.
+    pub(crate) what: &'static str,
+    pub(crate) verdict: Verdict,
+}
+
+/// Which of the matching calls are hit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum When {
+    /// The nth and those after it, as many as `times` says.
+    From(u64),
+    /// Each nth.
+    Every(u64),
+    /// Each with this probability.
+    Chance(f64),
+}
 
 /// Rules with their counts.
 #[derive(Default)]
@@ -23,19 +45,14 @@ struct Rule {
 
 impl Rules {
     /// None of which has seen a call yet.
-    pub(crate) fn new(file: FaultsFile) -> Self {
-        let seed = file.seed;
-        let all = file
-            .faults
-            .into_iter()
-            .zip(0_u64..)
-            .map(|(entry, at)| Rule {
-                entry,
-                // One source each: what one rule draws does not shift what another does.
-                chance: fastrand::Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(at)),
-                seen: 0,
-                fired: 0,
-            });
+    pub(crate) fn new(seed: u64, faults: Vec<Entry>) -> Self {
+        let all = faults.into_iter().zip(0_u64..).map(|(entry, at)| Rule {
+            entry,
+            // One source each: what one rule draws does not shift what another does.
+            chance: fastrand::Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(at)),
+            seen: 0,
+            fired: 0,
+        });
         Self {
             seed,
             all: all.collect(),
@@ -109,11 +126,12 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::FaultsFile;
 
     /// Which of `count` calls of UpdateService are hit, `x`, by a rule with these keys.
     fn hits(keys: &str, count: usize) -> String {
         let text = format!("[[fault]]\ncall = \"ecs:Update*\"\nwhat = \"internal\"\n{keys}\n");
-        let mut rules = Rules::new(FaultsFile::parse("test", &text).unwrap());
+        let mut rules = FaultsFile::parse("test", &text).unwrap().rules();
         let call = ApiCall::aws("ecs:UpdateService".into());
         let other = ApiCall::aws("ecs:DescribeServices".into());
         let mut hit = String::new();
@@ -144,7 +162,7 @@ mod tests {
     fn the_first_rule_that_fires_decides_and_all_count() {
         let text = "[[fault]]\ncall = \"*\"\nwhat = \"internal\"\nnth = 2\n\
                     [[fault]]\ncall = \"*\"\nwhat = \"reset_after\"\ncloud = \"aws\"\n";
-        let mut rules = Rules::new(FaultsFile::parse("test", text).unwrap());
+        let mut rules = FaultsFile::parse("test", text).unwrap().rules();
         let call = ApiCall::aws("ecs:UpdateService".into());
         assert_eq!(rules.judge(&call, false), Verdict::LoseReply);
         assert!(matches!(rules.judge(&call, false), Verdict::Refuse(_)));
