@@ -307,7 +307,12 @@ impl Listed {
             (None, None) => "first".to_owned(),
             (None, Some(before)) if release.redeployed => format!("r{} anew", before.number),
             (None, Some(before)) => {
-                return names(&facts::between(&Version::of(before), &Version::of(release)));
+                let facts = facts::between(&Version::of(before), &Version::of(release));
+                if facts.is_empty() && before.overrides != release.overrides {
+                    // What no revision has: who may call it, and from where.
+                    return vec![format!("[targets.{}]", self.cloud)];
+                }
+                return names(&facts);
             }
         };
         vec![one]
