@@ -177,7 +177,7 @@ fn wanted<'a>(
 }
 
 /// The commands that tell of what was recorded, whatever variables the manifest sets now.
-const OF_RECORDS: [&str; 6] = ["report", "logs", "releases", "runs", "status", "lock"];
+pub const OF_RECORDS: [&str; 6] = ["report", "logs", "releases", "runs", "status", "lock"];
 
 /// Stands for a value that the reader is to fill in.
 const UNSAID: &str = "=<VALUE>";
