@@ -177,7 +177,12 @@ fn text(session: &Session, prepared: &Prepared, scene: &Scene, how: How<'_>) -> 
         .iter()
         .map(|place| {
             let target = place.cloud.target();
-            (target.clone(), header(target, &place.caller))
+            let header = header(target, &place.caller);
+            let header = match how.format {
+                Format::Markdown => header,
+                _ => view::whole_or_wrapped(&header).join("\n  "),
+            };
+            (target.clone(), header)
         })
         .collect();
     if how.format == Format::Markdown {
@@ -187,5 +192,11 @@ fn text(session: &Session, prepared: &Prepared, scene: &Scene, how: How<'_>) -> 
         colour: view::colour(std::io::stdout().is_terminal()),
         width: view::width(),
     };
-    view::plan::render(&prepared.plan, scene, &headers, how.shown, layout)
+    let text = view::plan::render(&prepared.plan, scene, &headers, how.shown, layout);
+    match how.shown {
+        view::plan::Shown::Details if view::is_read_by_people() => {
+            view::plan::details::folded(&text, layout.width)
+        }
+        _ => text,
+    }
 }

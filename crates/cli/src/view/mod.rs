@@ -97,6 +97,15 @@ pub fn whole_or_wrapped(line: &str) -> Vec<String> {
     }
 }
 
+/// The same of what stands behind so many columns of its line.
+pub fn whole_or_in(words: &str, column: usize) -> Vec<String> {
+    let room = width().saturating_sub(column).max(20);
+    match is_read_by_people() && words.chars().count() > room {
+        true => findings::wrap(words, room),
+        false => vec![words.to_owned()],
+    }
+}
+
 /// Whether a person reads standard output.
 pub fn is_read_by_people() -> bool {
     std::io::stdout().is_terminal() && !crate::output::is_kept()

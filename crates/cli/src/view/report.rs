@@ -7,6 +7,7 @@ use deployer_core::ledger::RunHeader;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::facts::revision_name;
 use crate::failure::Failure;
 use crate::view::failure::without_events;
 use crate::view::foreign;
@@ -93,7 +94,7 @@ impl Page {
         }
         let serving = failure.serving.iter();
         let mut serving: Vec<String> = serving
-            .map(|(revision, share)| format!("{} {share} %", revision.0))
+            .map(|(revision, share)| format!("{} {share} %", revision_name(&revision.0)))
             .collect();
         if serving.is_empty() {
             serving.push("nothing".into());
