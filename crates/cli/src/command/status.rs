@@ -96,6 +96,9 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
 /// So many of the last releases and attempts are shown of one service.
 const TRIES: usize = 3;
 
+/// Where the words behind the labels of one service begin, in columns.
+const WORDS: usize = 15;
+
 /// How it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -250,10 +253,10 @@ impl Shown {
                 true => describe(key, serving.as_ref(), release.as_ref(), &holds),
                 false => describe_unread(key, serving.as_ref()),
             };
-            out!("{told}");
+            out!("{}", view::hung(&told, WORDS));
             let more = looked.unsaid().into_iter().chain(miscounted);
             for why in more {
-                outln!("    {:<9}  {why}", "!");
+                out!("{}", view::hung(&format!("    {:<9}  {why}", "!"), WORDS));
             }
             out!("{}", named(service, record.as_ref()));
         }
@@ -561,7 +564,9 @@ fn describe(
             if let Some(url) = &serving.url {
                 lines.push(format!("    address    {}", foreign::one_line(url)));
             }
-            if let Some(difference) = differs(serving, release) {
+            let split =
+                matches!(serving.state, ServingState::Failed(_)) && serving.traffic.len() > 1;
+            if let Some(difference) = differs(serving, release).filter(|_| !split) {
                 lines.push(format!("    DIFFERS    {difference}"));
             }
         }
