@@ -164,8 +164,9 @@ pub fn show(
         }));
     } else {
         out!("{}", text(session, prepared, scene, how));
-        for blocked in &prepared.blocked {
-            say!("\n{}", view::error::render(&blocked.error));
+        let blocked = prepared.blocked.iter().map(|blocked| &blocked.error);
+        for told in view::error::together(&blocked.collect::<Vec<_>>()) {
+            say!("\n{told}");
         }
     }
     errors.iter().map(|error| Exit::from(error.kind())).max()

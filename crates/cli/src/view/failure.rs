@@ -189,7 +189,12 @@ pub fn render(
         .chain(typed.whole.iter().map(|it| ("all", it)))
     {
         // Never broken: it is to be pasted.
-        page.text.push_str(&format!("{label:<INDENT$}{command}\n"));
+        let line = format!("{label:<INDENT$}{command}");
+        let line = match line.split_once("    #") {
+            Some((command, _)) if line.chars().count() > width => command,
+            _ => &line,
+        };
+        page.text.push_str(&format!("{line}\n"));
     }
     page.text
 }
@@ -300,8 +305,8 @@ impl Page {
         for words in &autopsy.words {
             let words = brief(words);
             // The cause of a revision is often the words of its container's failure again.
-            let said = words.trim().trim_start_matches("REVISION_FAILED: ");
-            if !told.iter().any(|it| it.contains(said)) {
+            let said = without_code(&words);
+            if !told.iter().any(|it| it.contains(&said)) {
                 self.row(&std::mem::take(&mut label), &words);
             }
         }
@@ -353,18 +358,34 @@ const OF_EVERY_REVISION: [&str; 4] = [
     "Logs for this revision might contain more information",
 ];
 
+/// What Cloud Run calls such a failure: its words follow.
+const CODES: [&str; 2] = ["REVISION_FAILED: ", "HEALTH_CHECK_CONTAINER_ERROR: "];
+
 /// A cloud's words without what it says each time.
 pub fn brief(words: &str) -> String {
-    let (heading, said) = match words.split_once("REVISION_FAILED: ") {
-        Some((before, said)) => (format!("{before}REVISION_FAILED: "), said),
-        None => return words.to_owned(),
+    let codes = CODES
+        .iter()
+        .filter_map(|code| Some((words.find(code)?, code.len())));
+    let Some((at, length)) = codes.min() else {
+        return words.to_owned();
     };
+    let (heading, said) = words.split_at(at + length);
     let told = |it: &&str| !OF_EVERY_REVISION.iter().any(|same| it.contains(same));
     let sentences: Vec<&str> = said.split(". ").filter(told).collect();
     match sentences.is_empty() {
         true => words.to_owned(),
         false => format!("{heading}{}", sentences.join(". ")),
     }
+}
+
+/// The same without the name of the failure: of one failure each of Cloud Run's objects has another.
+pub fn without_code(words: &str) -> String {
+    let words = brief(words);
+    let codes = CODES
+        .iter()
+        .filter_map(|code| Some(words.find(code)? + code.len()));
+    let said = codes.max().map_or(words.as_str(), |at| &words[at..]);
+    said.trim().to_owned()
 }
 
 /// A cloud's long sentence without the parts that are told by themselves: events, and tasks that
