@@ -92,10 +92,7 @@ impl Again {
     /// On this cloud alone.
     #[must_use]
     pub fn on(mut self, cloud: CloudName) -> Self {
-        self.global.cloud = match cloud {
-            CloudName::Aws => Which::Aws,
-            CloudName::Gcp => Which::Gcp,
-        };
+        self.global.cloud = Which::from(cloud);
         self
     }
 }
