@@ -9,7 +9,7 @@ use deployer_core::address::CloudName;
 use deployer_core::compose::Part;
 
 use crate::args::{Global, Which};
-use crate::whereabouts::MANIFEST;
+use crate::whereabouts::{MANIFEST, OF_RECORDS};
 
 tokio::task_local! {
     /// What the command that runs works on.
@@ -172,9 +172,6 @@ fn wanted<'a>(
         .iter()
         .filter(move |(name, value)| !(reads && *name == "--set" && value.ends_with(UNSAID)))
 }
-
-/// The commands that tell of what was recorded, whatever variables the manifest sets now.
-pub const OF_RECORDS: [&str; 6] = ["report", "logs", "releases", "runs", "status", "lock"];
 
 /// Stands for a value that the reader is to fill in.
 const UNSAID: &str = "=<VALUE>";

@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Arg, Command, CommandFactory};
 use clap_complete::engine::CompletionCandidate;
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::ledger::{Inventory, Ledger};
@@ -15,37 +14,9 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 
-use crate::again;
-use crate::args::Cli;
-use crate::known;
+use crate::destroyed;
 use crate::system::SystemClock;
 use crate::whereabouts::{self, MANIFEST};
-
-/// The commands as they are completed: where a word begins that is no option, what else can stand
-/// there is offered alone.
-pub fn command() -> Command {
-    let words: Vec<OsString> = std::env::args_os()
-        .skip_while(|it| it != "--")
-        .skip(1)
-        .collect();
-    let at = std::env::var("_CLAP_COMPLETE_INDEX").ok();
-    let at = at.and_then(|it| it.parse().ok());
-    let word = words.get(at.unwrap_or(words.len().saturating_sub(1)));
-    let is_option = word.is_some_and(|it| it.to_string_lossy().starts_with('-'));
-    match is_option {
-        true => Cli::command(),
-        false => without_options(Cli::command()),
-    }
-}
-
-/// What is hidden is offered where nothing else is.
-fn without_options(command: Command) -> Command {
-    let hide = |arg: Arg| {
-        let is_option = !arg.is_positional();
-        arg.hide(is_option)
-    };
-    command.mut_args(hide).mut_subcommands(without_options)
-}
 
 /// The services of the manifest.
 pub fn services() -> Vec<CompletionCandidate> {
@@ -79,7 +50,7 @@ pub fn environments() -> Vec<CompletionCandidate> {
         read(|ledger, _| async move { ledger.environments().await.unwrap_or_default() })
             .into_iter()
             .collect();
-    let reads = std::env::args().any(|word| again::OF_RECORDS.contains(&word.as_str()));
+    let reads = std::env::args().any(|word| whereabouts::OF_RECORDS.contains(&word.as_str()));
     if !reads {
         recorded.retain(|name| !is_destroyed(&typed, name));
     }
@@ -94,7 +65,7 @@ fn is_destroyed(typed: &Typed, name: &str) -> bool {
     };
     let ends = read_of(typed, |ledger, _| async move {
         match ledger.last_run().await {
-            Ok(Some(last)) => vec![known::destroyed(&ledger, &last).await],
+            Ok(Some(last)) => vec![destroyed::at(&ledger, &last).await],
             Ok(None) => Vec::new(),
             Err(error) => vec![Err(error)],
         }
@@ -324,37 +295,6 @@ mod tests {
         assert_eq!(typed.manifest, Path::new("sub/deployer.toml"));
         // The word that is being completed is no value yet.
         assert_eq!(read(&["deployer", "plan", "-e", ""]).environment, None);
-    }
-
-    #[test]
-    fn options_are_offered_where_a_word_begins_like_one_or_nothing_else_can_stand() {
-        let offered = |command: Command, words: &[&str]| {
-            let mut command = command;
-            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-            let at = words.len() - 1;
-            let found = clap_complete::engine::complete(&mut command, words, at, None).unwrap();
-            let names = found.into_iter();
-            names
-                .map(|it| it.get_value().to_string_lossy().into_owned())
-                .collect::<Vec<_>>()
-        };
-        let bare = || without_options(Cli::command());
-        assert!(offered(bare(), &["deployer", ""]).contains(&"apply".to_owned()));
-        let is_option = |it: &String| it.starts_with('-');
-        assert!(!offered(bare(), &["deployer", ""]).iter().any(is_option));
-        assert!(
-            !offered(bare(), &["deployer", "lock", ""])
-                .iter()
-                .any(is_option)
-        );
-        // Nothing else can stand there.
-        assert!(
-            offered(bare(), &["deployer", "check", ""])
-                .iter()
-                .all(is_option)
-        );
-        let named = offered(Cli::command(), &["deployer", "logs", "--"]);
-        assert!(named.contains(&"--follow".to_owned()), "{named:?}");
     }
 
     #[test]

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use deployer_core::error::{Error, Result};
-use deployer_core::ledger::{Item, Ledger, RunRecord};
 use deployer_manifest::Loaded;
-use jiff::Timestamp;
 
 use crate::again::Again;
 use crate::args::Global;
@@ -32,20 +30,6 @@ pub async fn require(global: &Global, session: &Session, command: &str) -> Resul
         Some(error) => Err(error),
         None => Err(unknown(global, &session.loaded, command)),
     }
-}
-
-/// When a target's environment was destroyed: by its last run, which left nothing of ours. `None`
-/// where it was not.
-///
-/// Errors: ledger.
-pub async fn destroyed(ledger: &Ledger, last: &RunRecord) -> Result<Option<Timestamp>> {
-    if last.header.command != "destroy" || last.outcome() != Some("succeeded") {
-        return Ok(None);
-    }
-    let inventory = ledger.inventory().await?;
-    let is_gone = |item: &Item| item.gone_since.is_some();
-    let at = last.entries.last().map_or(last.header.at, |entry| entry.at);
-    Ok(inventory.items.values().all(is_gone).then_some(at))
 }
 
 /// Tells of an environment that no file knows, where no ledger can be asked.

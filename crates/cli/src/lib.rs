@@ -18,6 +18,7 @@ mod calls;
 mod choosing;
 mod command;
 mod complete;
+mod destroyed;
 mod document;
 mod duration;
 mod environment;
@@ -81,7 +82,7 @@ pub use system::{Stop, StopWords, Surroundings};
 /// The program: the arguments and surroundings of this process.
 pub fn main() -> std::process::ExitCode {
     // A shell that asks for completions gets them, and nothing else.
-    clap_complete::CompleteEnv::with_factory(complete::command).complete();
+    clap_complete::CompleteEnv::with_factory(command::completions::command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

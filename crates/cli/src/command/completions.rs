@@ -1,8 +1,12 @@
 //! `deployer completions`: a script with which a shell completes commands.
 
+use std::ffi::OsString;
+
+use clap::{Arg, Command, CommandFactory};
 use clap_complete::env::Shells;
 use deployer_core::error::{Error, Result};
 
+use crate::args::Cli;
 use crate::exit::Exit;
 
 /// Names the shell that asks: the script sets it.
@@ -42,6 +46,32 @@ fn script(shell: clap_complete::Shell) -> Result<String> {
     Ok(text.replace(COMPDEF, &format!("{COMPDEF}{LOADED}")))
 }
 
+/// The commands as they are completed: where a word begins that is no option, what else can stand
+/// there is offered alone.
+pub fn command() -> Command {
+    let words: Vec<OsString> = std::env::args_os()
+        .skip_while(|it| it != "--")
+        .skip(1)
+        .collect();
+    let at = std::env::var("_CLAP_COMPLETE_INDEX").ok();
+    let at = at.and_then(|it| it.parse().ok());
+    let word = words.get(at.unwrap_or(words.len().saturating_sub(1)));
+    let is_option = word.is_some_and(|it| it.to_string_lossy().starts_with('-'));
+    match is_option {
+        true => Cli::command(),
+        false => without_options(Cli::command()),
+    }
+}
+
+/// What is hidden is offered where nothing else is.
+fn without_options(command: Command) -> Command {
+    let hide = |arg: Arg| {
+        let is_option = !arg.is_positional();
+        arg.hide(is_option)
+    };
+    command.mut_args(hide).mut_subcommands(without_options)
+}
+
 #[cfg(test)]
 mod tests {
     use clap_complete::Shell;
@@ -56,5 +86,36 @@ mod tests {
         for shell in [Shell::Bash, Shell::Fish] {
             assert!(!script(shell).unwrap().contains("funcstack"));
         }
+    }
+
+    #[test]
+    fn options_are_offered_where_a_word_begins_like_one_or_nothing_else_can_stand() {
+        let offered = |command: Command, words: &[&str]| {
+            let mut command = command;
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            let at = words.len() - 1;
+            let found = clap_complete::engine::complete(&mut command, words, at, None).unwrap();
+            let names = found.into_iter();
+            names
+                .map(|it| it.get_value().to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+        };
+        let bare = || without_options(Cli::command());
+        assert!(offered(bare(), &["deployer", ""]).contains(&"apply".to_owned()));
+        let is_option = |it: &String| it.starts_with('-');
+        assert!(!offered(bare(), &["deployer", ""]).iter().any(is_option));
+        assert!(
+            !offered(bare(), &["deployer", "lock", ""])
+                .iter()
+                .any(is_option)
+        );
+        // Nothing else can stand there.
+        assert!(
+            offered(bare(), &["deployer", "check", ""])
+                .iter()
+                .all(is_option)
+        );
+        let named = offered(Cli::command(), &["deployer", "logs", "--"]);
+        assert!(named.contains(&"--follow".to_owned()), "{named:?}");
     }
 }

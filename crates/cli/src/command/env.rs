@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::session::{self, Place, Session};
 use crate::system::Surroundings;
 use crate::view::{self, foreign};
-use crate::{known, print_problems};
+use crate::{destroyed, print_problems};
 
 /// One environment on one target.
 struct Row {
@@ -118,7 +118,7 @@ async fn look(
 async fn look_back(place: &Place) -> Result<(Option<RunRecord>, Option<Timestamp>)> {
     let last = place.ledger.last_run().await?;
     let destroyed = match &last {
-        Some(run) => known::destroyed(&place.ledger, run).await?,
+        Some(run) => destroyed::at(&place.ledger, run).await?,
         None => None,
     };
     Ok((last, destroyed))

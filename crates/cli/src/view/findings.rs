@@ -3,6 +3,7 @@
 use deployer_verify::{Finding, Outcome};
 
 use crate::duration;
+pub use crate::view::plan::broken as wrap;
 use crate::view::{self, foreign, table};
 
 const CHECK: usize = 12;
@@ -63,32 +64,6 @@ fn rows(finding: &Finding, (expected, got_in): (usize, usize)) -> Vec<Vec<String
                 .collect()
         })
         .collect()
-}
-
-/// Breaks a text between words, and inside one that is wider than the column.
-pub fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let letters: Vec<char> = word.chars().collect();
-        for piece in letters.chunks(width) {
-            let line = lines.last_mut().expect("there is always a line");
-            let used = line.chars().count();
-            let room = if used == 0 {
-                width
-            } else {
-                width - used.min(width - 1) - 1
-            };
-            if piece.len() > room {
-                lines.push(piece.iter().collect());
-                continue;
-            }
-            if used > 0 {
-                line.push(' ');
-            }
-            line.extend(piece);
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ pub fn whole_or_wrapped(line: &str) -> Vec<String> {
 pub fn whole_or_in(words: &str, column: usize) -> Vec<String> {
     let room = width().saturating_sub(column).max(20);
     match is_read_by_people() && words.chars().count() > room {
-        true => findings::wrap(words, room),
+        true => plan::broken(words, room),
         false => vec![words.to_owned()],
     }
 }

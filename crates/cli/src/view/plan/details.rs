@@ -7,10 +7,9 @@ use deployer_core::plan::{Change, Plan};
 
 use crate::again;
 use crate::scene::Scene;
-use crate::view::findings::wrap;
 use crate::view::foreign;
 
-use super::{BOLD, GREEN, Layout, PLAIN, RED, YELLOW, fields, sum};
+use super::{BOLD, GREEN, Layout, PLAIN, RED, YELLOW, broken, fields, sum};
 
 /// The mark of an action.
 pub fn mark(action: Action) -> &'static str {
@@ -97,7 +96,7 @@ pub fn folded(text: &str, width: usize) -> String {
             None => vec![said.to_owned()],
         };
         let room = width.saturating_sub(indent + 2).max(20);
-        let lines = parts.iter().flat_map(|part| wrap(part, room));
+        let lines = parts.iter().flat_map(|part| broken(part, room));
         for (row, line) in lines.enumerate() {
             let indent = if row == 0 { indent } else { indent + 2 };
             out.push_str(&format!("{:indent$}{line}\n", ""));

@@ -22,7 +22,7 @@ pub use fields::{
     counts_in_time, is_a_consequence, is_migration, leaves, left, losses, role, word,
 };
 pub use group::{Thing, things};
-pub use lines::{count, cut, list, names, wrap};
+pub use lines::{broken, count, cut, list, names, wrap};
 pub use markdown::markdown;
 pub use story::how;
 
