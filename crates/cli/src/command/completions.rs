@@ -69,7 +69,11 @@ fn without_options(command: Command) -> Command {
         let is_option = !arg.is_positional();
         arg.hide(is_option)
     };
-    command.mut_args(hide).mut_subcommands(without_options)
+    command
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .mut_args(hide)
+        .mut_subcommands(without_options)
 }
 
 #[cfg(test)]

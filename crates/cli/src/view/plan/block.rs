@@ -41,13 +41,12 @@ pub fn merged(blocks: Vec<Block>) -> Vec<Block> {
 /// What is made of each of several services, in more than one block, is said once, behind them.
 pub fn common_parts(mut blocks: Vec<Block>) -> Vec<Block> {
     let is_made = |it: &Block| it.mark == Action::Create && it.kind == Some(Kind::Service);
-    let parts = |it: &Block| -> Vec<String> {
-        let lines = it.body.iter();
-        lines
-            .filter(|line| line.starts_with(PART))
-            .cloned()
-            .collect()
+    // Lines that go on are of the cloud above them.
+    let begin = |it: &Block| {
+        let at = it.body.iter().position(|line| line.starts_with(PART));
+        at.unwrap_or(it.body.len())
     };
+    let parts = |it: &Block| it.body[begin(it)..].to_vec();
     let mut made = blocks.iter().filter(|it| is_made(it)).map(parts);
     let Some(common) = made.next().filter(|it| !it.is_empty()) else {
         return blocks;
@@ -57,7 +56,7 @@ pub fn common_parts(mut blocks: Vec<Block>) -> Vec<Block> {
         return blocks;
     }
     for block in blocks.iter_mut().filter(|it| is_made(it)) {
-        block.body.retain(|line| !line.starts_with(PART));
+        block.body.truncate(begin(block));
     }
     let last = blocks.iter().rposition(is_made).unwrap_or_default();
     let each = Block {

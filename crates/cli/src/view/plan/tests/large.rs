@@ -270,9 +270,12 @@ fn what_is_made_of_each_of_many_is_said_once() {
         changes.push(change(CloudName::Aws, kind, &name_there, Action::Create));
         groups.push(store(Kind::Database, name));
     }
-    let text = shown(&plan(changes), &scene(groups), Shown::Story, 80);
-    assert_eq!(text.matches("task definition").count(), 1, "{text}");
-    for says in ["+ each of these services\n", "main, orders (databases)"] {
-        assert!(text.contains(says), "{says}:\n{text}");
+    let (plan, scene) = (plan(changes), scene(groups));
+    for width in [40, 80] {
+        let text = shown(&plan, &scene, Shown::Story, width);
+        assert_eq!(text.matches("definition").count(), 1, "{text}");
+        let each = text.find("+ each of these services\n").expect("a block");
+        assert!(text.find("definition") > Some(each), "{text}");
+        assert!(text.contains("main, orders (databases)"), "{text}");
     }
 }
