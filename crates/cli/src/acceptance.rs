@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deployer_core::address::{Address, CloudName};
+use deployer_core::capability::LetIn;
+use deployer_core::compose::Part;
 use deployer_core::engine::Verdict;
 use deployer_core::error::Result;
 use deployer_core::gate::GATE;
@@ -49,6 +51,8 @@ pub struct Due<'a> {
     pub releases: BTreeMap<(CloudName, String), Release>,
     /// Those of which the run made the service: there is no way back.
     pub created: BTreeSet<(CloudName, String)>,
+    /// By whose word callers are let in.
+    pub let_in: LetIn,
     /// How long some of them may still turn callers away, by what this run changed.
     pub admission: Duration,
     /// Why it is not to be examined, when it is not.
@@ -83,6 +87,7 @@ pub async fn examine(
         places: due.places.clone(),
         services: services.into_iter().collect(),
         patience: verification::PATIENCE,
+        let_in: due.let_in,
         admission: due.admission,
         timeout: verification::TIMEOUT,
     };
@@ -202,12 +207,21 @@ pub async fn of_apply<'a>(
             .collect(),
         releases,
         places,
+        let_in: let_in(work),
         admission: admission(work),
         unwanted: match (args.no_verify, args.detach) {
             (true, _) => Some("--no-verify"),
             (false, true) => Some("it is not known to serve yet"),
             (false, false) => None,
         },
+    }
+}
+
+/// A run of code alone changes nothing of who may call.
+fn let_in(work: &Work) -> LetIn {
+    match work.part {
+        Part::All => LetIn::Manifest,
+        Part::CodeOf(_) => LetIn::Cloud,
     }
 }
 

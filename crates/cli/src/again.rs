@@ -9,7 +9,7 @@ use deployer_core::address::CloudName;
 use deployer_core::compose::Part;
 
 use crate::args::{Global, Which};
-use crate::whereabouts::MANIFEST;
+use crate::whereabouts::{MANIFEST, OF_RECORDS};
 
 tokio::task_local! {
     /// What the command that runs works on.
@@ -92,10 +92,7 @@ impl Again {
     /// On this cloud alone.
     #[must_use]
     pub fn on(mut self, cloud: CloudName) -> Self {
-        self.global.cloud = match cloud {
-            CloudName::Aws => Which::Aws,
-            CloudName::Gcp => Which::Gcp,
-        };
+        self.global.cloud = Which::from(cloud);
         self
     }
 }
@@ -175,9 +172,6 @@ fn wanted<'a>(
         .iter()
         .filter(move |(name, value)| !(reads && *name == "--set" && value.ends_with(UNSAID)))
 }
-
-/// The commands that tell of what was recorded, whatever variables the manifest sets now.
-const OF_RECORDS: [&str; 6] = ["report", "logs", "releases", "runs", "status", "lock"];
 
 /// Stands for a value that the reader is to fill in.
 const UNSAID: &str = "=<VALUE>";

@@ -15,6 +15,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 
 use crate::clock::SystemClock;
+use crate::destroyed;
 use crate::whereabouts::{self, MANIFEST};
 
 /// The services of the manifest.
@@ -40,12 +41,36 @@ pub fn secrets() -> Vec<CompletionCandidate> {
     candidates(loaded.iter().flat_map(|it| it.manifest.secrets.keys()))
 }
 
-/// The environments that files tell of, and those that a ledger on this machine knows.
+/// The environments that files tell of, and those that a ledger on this machine knows. What is left
+/// of one that was destroyed are its records: only who reads those is offered it.
 pub fn environments() -> Vec<CompletionCandidate> {
     let typed = Typed::read(std::env::args_os());
     let known = deployer_manifest::environments(&typed.manifest).unwrap_or_default();
-    let recorded = read(|ledger, _| async move { ledger.environments().await.unwrap_or_default() });
+    let mut recorded: BTreeSet<String> =
+        read(|ledger, _| async move { ledger.environments().await.unwrap_or_default() })
+            .into_iter()
+            .collect();
+    let reads = std::env::args().any(|word| whereabouts::OF_RECORDS.contains(&word.as_str()));
+    if !reads {
+        recorded.retain(|name| !is_destroyed(&typed, name));
+    }
     candidates(known.iter().map(|it| &it.name).chain(&recorded))
+}
+
+/// Whether an environment was destroyed wherever it was.
+fn is_destroyed(typed: &Typed, name: &str) -> bool {
+    let typed = Typed {
+        environment: Some(name.to_owned()),
+        ..typed.clone()
+    };
+    let ends = read_of(typed, |ledger, _| async move {
+        match ledger.last_run().await {
+            Ok(Some(last)) => vec![destroyed::at(&ledger, &last).await],
+            Ok(None) => Vec::new(),
+            Err(error) => vec![Err(error)],
+        }
+    });
+    !ends.is_empty() && ends.iter().all(|end| matches!(end, Ok(Some(_))))
 }
 
 /// The releases that a ledger on this machine has, newest first, and their tags.
@@ -135,7 +160,7 @@ fn candidates<'a>(words: impl Iterator<Item = &'a String>) -> Vec<CompletionCand
 }
 
 /// What the line so far names.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Typed {
     manifest: PathBuf,
     environment: Option<String>,
@@ -181,7 +206,10 @@ fn above(folder: &Path) -> PathBuf {
 
 /// The manifest, where its names can be read.
 fn loaded() -> Option<Loaded> {
-    let typed = Typed::read(std::env::args_os());
+    loaded_of(Typed::read(std::env::args_os()))
+}
+
+fn loaded_of(typed: Typed) -> Option<Loaded> {
     deployer_manifest::load_to_read(&Inputs {
         manifest: typed.manifest,
         environment: typed.environment,
@@ -196,8 +224,15 @@ fn loaded() -> Option<Loaded> {
 /// Reads the environment's ledgers in a folder of this machine, as those of a sandbox are: one
 /// after the other, by target.
 fn read<T, F: Future<Output = Vec<T>>>(look: impl Fn(Ledger, Loaded) -> F) -> Vec<T> {
+    read_of(Typed::read(std::env::args_os()), look)
+}
+
+fn read_of<T, F: Future<Output = Vec<T>>>(
+    typed: Typed,
+    look: impl Fn(Ledger, Loaded) -> F,
+) -> Vec<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let (Some(loaded), Ok(runtime)) = (loaded(), runtime) else {
+    let (Some(loaded), Ok(runtime)) = (loaded_of(typed), runtime) else {
         return Vec::new();
     };
     let folder = loaded.base_dir.join(".deployer/ledger");

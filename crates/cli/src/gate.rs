@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deployer_core::address::CloudName;
-use deployer_core::capability::{Cloud, Entrance};
+use deployer_core::capability::{Cloud, Entrance, LetIn};
 use deployer_core::clock::Clock;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::gate::{Candidate, Checks, Passage};
@@ -177,7 +177,8 @@ impl OfService {
     async fn subject(&self, candidate: &Candidate) -> Result<Subject, String> {
         let runtime = self.cloud.services();
         let (entrance, credentials) = futures::join!(
-            runtime.entrance(&self.service),
+            // Who may call it is changed when it serves.
+            runtime.entrance(&self.service, LetIn::Cloud),
             credentials(
                 self.cloud.as_ref(),
                 &self.env,

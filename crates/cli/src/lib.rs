@@ -21,6 +21,7 @@ mod choosing;
 mod clock;
 mod command;
 mod complete;
+mod destroyed;
 mod document;
 mod duration;
 mod environment;
@@ -69,7 +70,7 @@ mod work;
 
 use std::io::IsTerminal;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use deployer_core::capability::Switching;
 use deployer_core::error::{Error, Result};
 use deployer_manifest::Loaded;
@@ -88,7 +89,7 @@ pub use system::{Stop, StopWords, Surroundings};
 /// The program: the arguments and surroundings of this process.
 pub fn main() -> std::process::ExitCode {
     // A shell that asks for completions gets them, and nothing else.
-    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
+    clap_complete::CompleteEnv::with_factory(command::completions::command).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -275,7 +276,7 @@ async fn on_manifest(
     surroundings: Surroundings,
 ) -> Result<Exit> {
     document::note_environment(&loaded.environment);
-    print_warnings(global, &loaded);
+    print_warnings(global, &loaded, command);
     if let Command::Config(command) = command {
         known::note(global, &loaded);
         return Ok(command::config::run(global, &loaded, command));
@@ -381,9 +382,14 @@ pub(crate) fn rendered(problems: &[deployer_manifest::Problem]) -> String {
     deployer_manifest::render(problems, width(), colour())
 }
 
-fn print_warnings(global: &Global, loaded: &Loaded) {
-    if !global.json && !global.quiet && !loaded.warnings.is_empty() {
-        say!("{}", rendered(&loaded.warnings));
+/// What is doubtful is told where something is made of it; a fault that was let pass, everywhere.
+fn print_warnings(global: &Global, loaded: &Loaded, command: &Command) {
+    let mut told = loaded.passed.clone();
+    if command.makes_of_the_manifest() {
+        told.extend(loaded.warnings.iter().cloned());
+    }
+    if !global.json && !global.quiet && !told.is_empty() {
+        say!("{}", rendered(&told));
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{Revision, SecretVersion};
-use deployer_core::compose::DeclaredService;
+use deployer_core::compose::{DeclaredService, Part};
 use deployer_core::engine::{Arrivals, Verdict};
 use deployer_core::error::Result;
 use deployer_core::history::{Current, History, Standing, same_revision};
@@ -93,8 +93,15 @@ impl<'a> Recorder<'a> {
         };
         let redeploys = self.work.redeploys.get(&cloud);
         let redeploy = redeploys.and_then(|it| it.get(key));
+        let node = &service.outputs.service;
+        let mut changes = self.work.prepared.plan.of(cloud);
+        let rolled_out = changes.any(|it| it.address == *node && it.action != Action::NoOp);
         let means = (self.session, self.work);
-        if let Some(release) = record(means, place, release, redeploy).await? {
+        let how = How {
+            redeploy,
+            rolled_out,
+        };
+        if let Some(release) = record(means, place, release, how).await? {
             let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
             recorded.push(Recorded { cloud, release });
         }
@@ -335,19 +342,43 @@ fn release(work: &Work, place: &Place, key: &str, service: &DeclaredService) -> 
     })
 }
 
+/// What a run does to a service whose release it is.
+struct How<'a> {
+    /// The new roll-out of it that a person asked for.
+    redeploy: Option<&'a Redeploy>,
+    /// Whether this run changes it: else an earlier one's roll-out is waited for, if any is.
+    rolled_out: bool,
+}
+
 /// Records a release under the number that it has on every target, unless the last one says the
-/// same; that it was rolled out anew is recorded once.
+/// same; that it was rolled out anew is recorded once. The one of a run that did not wait for it is
+/// the same once it serves, and only that is noted.
 async fn record(
     (session, work): (&Session, &Work),
     place: &Place,
     release: Release,
-    redeploy: Option<&Redeploy>,
+    how: How<'_>,
 ) -> Result<Option<Release>> {
     let last = place.ledger.latest_release(&release.service).await?;
+    let redeploy = how.redeploy;
     let unrecorded = |last: &Release| redeploy.is_some_and(|it| last.number <= it.release);
     let redeployed = match &last {
         Some(last) if unrecorded(last) => serves_the_same(last, &release),
-        Some(last) if says_the_same(last, &release) => return Ok(None),
+        Some(last) if !is_another(last, &release, &work.part) => {
+            let arrives = last.detached && !release.detached;
+            match (arrives, how.rolled_out) {
+                (false, _) => return Ok(None),
+                (true, false) => {
+                    place.ledger.note_seen(last).await?;
+                    let detached = false;
+                    return Ok(Some(Release {
+                        detached,
+                        ..last.clone()
+                    }));
+                }
+                (true, true) => false,
+            }
+        }
         Some(_) | None => false,
     };
     let subject = (place.name(), release.service.as_str());
@@ -365,10 +396,14 @@ async fn record(
     Ok(Some(release))
 }
 
-fn says_the_same(last: &Release, now: &Release) -> bool {
-    same_revision(&last.revision, &now.revision)
-        && serves_the_same(last, now)
-        && (last.detached == now.detached || now.detached)
+/// Whether what serves is another release than the last one. A run of code alone makes nothing of
+/// what else the manifest says: there it is only where another revision serves.
+fn is_another(last: &Release, now: &Release, part: &Part) -> bool {
+    let same = match part {
+        Part::All => serves_the_same(last, now),
+        Part::CodeOf(_) => last.image == now.image,
+    };
+    !same || !same_revision(&last.revision, &now.revision)
 }
 
 /// Whether two releases are of one content, whatever their revisions are called.

@@ -13,7 +13,7 @@ use crate::args::{Cli, Global};
 const NEVER: [&str; 2] = ["destroy", "forget"];
 
 /// What people type, what it is here, and the command.
-const MEANT: [(&[&str], &str, &str); 23] = [
+const MEANT: [(&[&str], &str, &str); 25] = [
     (
         &[
             "deploy", "up", "push", "upgrade", "update", "sync", "launch", "ship",
@@ -107,7 +107,25 @@ const MEANT: [(&[&str], &str, &str); 23] = [
         "deployer runs",
     ),
     (
-        &["new", "create", "setup", "generate", "scaffold"],
+        &["migration", "migrations", "db"],
+        "the manifest's migration, without moving traffic",
+        "deployer migrate",
+    ),
+    (
+        &["version", "about"],
+        "which version this is",
+        "deployer --version",
+    ),
+    (
+        &[
+            "new",
+            "create",
+            "setup",
+            "generate",
+            "scaffold",
+            "initialise",
+            "initialize",
+        ],
         "a first manifest",
         "deployer init",
     ),
@@ -130,6 +148,64 @@ const MEANT: [(&[&str], &str, &str); 23] = [
         &["local", "dev", "emulator"],
         "both clouds on this machine",
         "deployer sandbox up",
+    ),
+];
+
+/// The same below a command of ours.
+const MEANT_BELOW: [(&str, &[&str], &str, &str); 9] = [
+    (
+        "secrets",
+        &["ls", "show"],
+        "secrets with their versions",
+        "deployer secrets list",
+    ),
+    (
+        "secrets",
+        &["get", "read", "cat", "view"],
+        "values are never printed; the secrets that there are",
+        "deployer secrets list",
+    ),
+    (
+        "secrets",
+        &["add", "create", "put", "new", "update", "edit", "rotate"],
+        "a new value",
+        "deployer secrets set NAME",
+    ),
+    (
+        "secrets",
+        &["rm", "remove", "delete", "unset"],
+        "a secret that the manifest no longer has is deleted by an apply; what that would be",
+        "deployer plan",
+    ),
+    (
+        "lock",
+        &["status", "list", "ls", "info"],
+        "who holds it",
+        "deployer lock show",
+    ),
+    (
+        "lock",
+        &["break", "unlock", "force-unlock", "steal", "take"],
+        "take it from a run that will not give it back",
+        "deployer lock release",
+    ),
+    (
+        "env",
+        &["ls", "show", "all"],
+        "the environments",
+        "deployer env list",
+    ),
+    (
+        "env",
+        &["use", "select", "switch", "set", "new", "create"],
+        "each command names its own with `--env`; those that there are",
+        "deployer env list",
+    ),
+    (
+        "config",
+        &["list", "ls", "get", "view", "print"],
+        "the merged manifest",
+        "deployer config show",
     ),
 ];
 
@@ -193,8 +269,24 @@ fn unknown_argument(error: &clap::Error) -> Option<(String, Option<String>)> {
                     .to_owned(),
             ),
         )),
+        "apply" | "destroy" | "rollback" | "migrate" if is_dry_run(error) => {
+            let words =
+                "there is no `--dry-run`: without `--yes` it shows what it would do, and asks";
+            Some((
+                words.to_owned(),
+                Some("what an apply would change: deployer plan".to_owned()),
+            ))
+        }
         _ => None,
     }
+}
+
+fn is_dry_run(error: &clap::Error) -> bool {
+    let typed = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(typed)) => typed.as_str(),
+        _ => "",
+    };
+    ["--dry-run", "--check", "--plan", "--simulate"].contains(&typed)
 }
 
 /// The command whose own commands do not have that word: `secrets`, and empty for the program.
@@ -227,6 +319,14 @@ fn meant(group: &str, typed: &str) -> Option<String> {
         if let Some((_, what, command)) = found {
             return Some(format!("{what}: {command}"));
         }
+    }
+    let mut known = MEANT_BELOW.iter();
+    let found = known.find(|(of, words, ..)| *of == group && words.contains(&typed));
+    if let Some((.., what, command)) = found {
+        return Some(format!("{what}: {command}"));
+    }
+    if group == "runs" && typed.parse::<u64>().is_ok() {
+        return Some(format!("what one run did: deployer runs show {typed}"));
     }
     let mut command = Cli::command();
     let mut at = &mut command;
@@ -266,6 +366,13 @@ mod tests {
             ("diff", "deployer plan"),
             ("scale", "deployer apply"),
             ("open", "deployer status"),
+            ("secret", "deployer secrets list"),
+            ("log", "deployer logs"),
+            ("up", "deployer apply"),
+            ("down", "deployer plan"),
+            ("ssh", "deployer exec web"),
+            ("version", "deployer --version"),
+            ("initialise", "deployer init"),
         ] {
             let said = said(&[word]);
             assert!(said.contains(&format!("`{word}`")), "{said}");
@@ -273,6 +380,14 @@ mod tests {
         }
         assert!(said(&["staus"]).ends_with("did you mean `deployer status`?"));
         assert!(said(&["secrets", "lst"]).ends_with("did you mean `deployer secrets list`?"));
+        assert!(said(&["release"]).ends_with("did you mean `deployer releases`?"));
+        // Nobody who looks for a value is led to write one.
+        assert!(said(&["secrets", "get", "token"]).ends_with("deployer secrets list"));
+        assert!(said(&["lock", "status"]).ends_with("deployer lock show"));
+        assert!(said(&["runs", "7"]).ends_with("deployer runs show 7"));
+        for command in ["apply", "rollback", "destroy"] {
+            assert!(said(&[command, "--dry-run"]).ends_with("deployer plan"));
+        }
     }
 
     #[test]
@@ -334,14 +449,27 @@ mod tests {
         }
     }
 
+    fn parses(command: &str) -> bool {
+        match Cli::try_parse_from(command.split(' ')) {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::DisplayVersion,
+        }
+    }
+
     #[test]
     fn every_word_is_unknown_and_every_command_is_there() {
         let command = Cli::command();
         let names: Vec<&str> = command.get_subcommands().map(|it| it.get_name()).collect();
         for (words, _, command) in MEANT {
             assert!(words.iter().all(|word| !names.contains(word)), "{words:?}");
-            let typed: Vec<&str> = command.split(' ').collect();
-            assert!(Cli::try_parse_from(&typed).is_ok(), "{command}");
+            assert!(parses(command), "{command}");
+        }
+        let mut command = Cli::command();
+        for (group, words, _, meant) in MEANT_BELOW {
+            let below = command.find_subcommand_mut(group).expect("a command");
+            let names: Vec<&str> = below.get_subcommands().map(|it| it.get_name()).collect();
+            assert!(words.iter().all(|word| !names.contains(word)), "{words:?}");
+            assert!(parses(meant), "{meant}");
         }
     }
 }

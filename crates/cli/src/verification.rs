@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::capability::{Cloud, Entrance, Serving};
+use deployer_core::capability::{Cloud, Entrance, LetIn, Serving};
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::node::Action;
 use deployer_core::report::{Event, Reporter};
@@ -30,6 +30,8 @@ pub struct Wanted<'a> {
     pub services: Vec<String>,
     /// How long a service may take to become healthy.
     pub patience: Duration,
+    /// By whose word callers are let in.
+    pub let_in: LetIn,
     /// How long it may answer that the caller is not let in.
     pub admission: Duration,
     /// When each request is given up.
@@ -159,7 +161,7 @@ async fn examine_service(
             address: &address,
             action: Action::NoOp,
         });
-        let (subject, serving) = subject(place, service).await;
+        let (subject, serving) = subject(place, service, wanted.let_in).await;
         let examination = verifier.examine(&subject).await;
         let took = session.clock.now().duration_since(started);
         (
@@ -213,11 +215,15 @@ fn tell(verified: &Verified, address: &Address, reporter: &dyn Reporter) {
 }
 
 /// Asks the cloud what a service's checks need to know.
-async fn subject(place: &Place, service: &ServiceSpec) -> (Subject, Option<Serving>) {
+async fn subject(
+    place: &Place,
+    service: &ServiceSpec,
+    let_in: LetIn,
+) -> (Subject, Option<Serving>) {
     let runtime = place.cloud.services();
     let (said, entrance, credentials) = futures::join!(
         place.serving(service),
-        runtime.entrance(service),
+        runtime.entrance(service, let_in),
         credentials(
             place.cloud.as_ref(),
             &place.env,

@@ -3,6 +3,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
+/// The commands that tell of what was recorded, whatever variables the manifest sets now.
+pub const OF_RECORDS: [&str; 6] = ["report", "logs", "releases", "runs", "status", "lock"];
+
 /// What a manifest is called where nobody names another.
 pub const MANIFEST: &str = "deployer.toml";
 

@@ -54,6 +54,8 @@ pub struct Wish {
 /// A plan with everything that carrying it out and recording it needs.
 pub struct Work {
     pub prepared: Prepared,
+    /// Which part of the environment was declared.
+    pub part: Part,
     pub declared: Vec<Declared>,
     pub images: BTreeMap<String, image::Found>,
     pub content_ids: BTreeMap<String, String>,
@@ -326,6 +328,7 @@ pub async fn prepare(session: &Session, wish: &Wish) -> Result<Work> {
     }
     Ok(Work {
         prepared,
+        part: wish.part.clone(),
         declared,
         images,
         content_ids,

@@ -320,8 +320,11 @@ impl<'a> History<'a> {
 
     /// Whether two releases make the same serve: image, configuration, a target's own part of it,
     /// and the secrets that a rollback restores. Tags, labels and names of revisions are no
-    /// content.
+    /// content; of one revision, whatever else was asked for with it, nothing is left to restore.
     pub fn same_content(&self, one: &Release, other: &Release) -> bool {
+        if one.image == other.image && same_revision(&one.revision, &other.revision) {
+            return true;
+        }
         let agree = |one: &Option<String>, other: &Option<String>| match (one, other) {
             (Some(one), Some(other)) => one == other,
             // Releases of earlier versions say nothing of it.

@@ -45,6 +45,8 @@ pub struct Loaded {
     pub base_dir: PathBuf,
     /// What is probably not meant, though usable.
     pub warnings: Vec<Problem>,
+    /// The faults of services that were let pass, as warnings.
+    pub passed: Vec<Problem>,
     /// The environments that the files tell of: the one that the manifest names, then those with an
     /// overlay.
     pub known: Vec<KnownEnvironment>,
@@ -186,17 +188,18 @@ fn read(inputs: &Inputs, faults: Faults) -> Result<Loaded, Problems> {
     }
     let is_whole = !report.has_errors();
     check(&manifest, &environment, &mut report);
-    let (errors, mut warnings) = report.finish();
+    let (errors, warnings) = report.finish();
     let passes = |it: &Problem| faults == Faults::OfServicesPass && is_whole && is_of_a_service(it);
     if !errors.iter().all(passes) {
         return Err(Problems::new(errors.into_iter().chain(warnings).collect()));
     }
-    warnings.extend(errors.into_iter().map(Problem::into_warning));
+    let passed = errors.into_iter().map(Problem::into_warning);
     Ok(Loaded {
         manifest,
         environment,
         base_dir: directory(&path),
         warnings,
+        passed: passed.collect(),
         known,
         origins,
     })

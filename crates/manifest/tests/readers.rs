@@ -260,7 +260,7 @@ fn who_only_reads_is_not_kept_from_it_by_a_fault_of_one_service() {
             let cloud = deployer_core::address::CloudName::Aws;
             assert!(loaded.environment_spec(cloud).is_ok());
             loaded
-                .warnings
+                .passed
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()

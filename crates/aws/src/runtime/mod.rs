@@ -38,8 +38,8 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::one_off::{OneOffs, Order};
 use deployer_core::capability::{
-    Activation, Autopsy, Console, Entrance, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
-    ServiceInputs, ServiceOutputs, Services, Serving,
+    Activation, Autopsy, Console, Entrance, LetIn, Revision, RevisionInfo, Runtime, Scope,
+    SecretVersion, ServiceInputs, ServiceOutputs, Services, Serving,
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::gate::HoldsBack;
@@ -276,7 +276,7 @@ impl Services for Aws {
         one_off::holder(&self.clients, service)
     }
 
-    async fn entrance(&self, service: &ServiceSpec) -> Result<Entrance> {
+    async fn entrance(&self, service: &ServiceSpec, _by: LetIn) -> Result<Entrance> {
         match self.clients.settings(service).runtime {
             AwsRuntime::Ecs => Ok(Entrance::Open),
             AwsRuntime::AppRunner(_) => app_runner::entrance(&self.clients, &service.name).await,

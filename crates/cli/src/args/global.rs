@@ -108,6 +108,15 @@ impl Which {
     }
 }
 
+impl From<CloudName> for Which {
+    fn from(cloud: CloudName) -> Self {
+        match cloud {
+            CloudName::Aws => Self::Aws,
+            CloudName::Gcp => Self::Gcp,
+        }
+    }
+}
+
 /// Of every command that takes the lock.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct LockArgs {

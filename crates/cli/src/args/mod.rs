@@ -189,6 +189,37 @@ impl Command {
         )
     }
 
+    /// Whether what the manifest says of services is what it makes, or shows: what is doubtful there
+    /// is told then, and nowhere else again.
+    pub fn makes_of_the_manifest(&self) -> bool {
+        match self {
+            Self::Check | Self::Plan(_) | Self::Apply(_) | Self::Migrate(_) | Self::Config(_) => {
+                true
+            }
+            Self::Init(_)
+            | Self::Show(_)
+            | Self::Releases(_)
+            | Self::Runs(_)
+            | Self::Report(_)
+            | Self::Status(_)
+            | Self::Verify(_)
+            | Self::Logs(_)
+            | Self::Run(_)
+            | Self::Exec(_)
+            | Self::Rollback(_)
+            | Self::Secrets(_)
+            | Self::Lock(_)
+            | Self::Destroy(_)
+            | Self::Forget(_)
+            | Self::Env(_)
+            | Self::Sandbox(_)
+            | Self::Schema(_)
+            | Self::Permissions
+            | Self::Completions { .. }
+            | Self::Man(_) => false,
+        }
+    }
+
     /// How long it waits for a lock that another run holds.
     pub fn wait_lock(&self) -> Duration {
         let lock = self.lock().unwrap_or_default();

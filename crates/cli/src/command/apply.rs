@@ -378,13 +378,20 @@ async fn tell_what_serves(
         }
         return;
     }
+    let still = unchanged(session, work, recorded, missed).await;
+    let under_way = still.iter().filter(|it| it.release.detached);
     let served: Vec<Served> = recorded
         .iter()
+        .chain(under_way)
         .map(|it| served(work, it, accepted))
         .collect();
-    let still = unchanged(session, work, recorded, missed).await;
+    let still: Vec<Still> = still
+        .iter()
+        .filter(|it| !it.release.detached)
+        .map(|it| (it.cloud, it.release.service.clone(), it.release.number))
+        .collect();
     // Where everything failed, the report says all.
-    if recorded.is_empty() && (!missed.is_empty() || still.is_empty()) {
+    if served.is_empty() && (!missed.is_empty() || still.is_empty()) {
         return;
     }
     let back = way_back(global, session, work, recorded).await;
@@ -411,7 +418,7 @@ async fn unchanged(
     work: &Work,
     recorded: &[record::Recorded],
     missed: &AllMissed,
-) -> Vec<Still> {
+) -> Vec<record::Recorded> {
     let mut still = Vec::new();
     for place in &session.places {
         let cloud = place.name();
@@ -424,7 +431,7 @@ async fn unchanged(
                 continue;
             }
             if let Ok(Some(release)) = work.numbers.newest_on(place, key).await {
-                still.push((cloud, key.clone(), release.number));
+                still.push(record::Recorded { cloud, release });
             }
         }
     }

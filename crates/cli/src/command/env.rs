@@ -8,14 +8,15 @@ use deployer_core::capability::Switching;
 use deployer_core::error::{Error, Result};
 use deployer_core::ledger::RunRecord;
 use deployer_manifest::Loaded;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::args::Global;
 use crate::exit::Exit;
-use crate::print_problems;
-use crate::session::{self, Session};
+use crate::session::{self, Place, Session};
 use crate::system::Surroundings;
 use crate::view::{self, foreign};
+use crate::{destroyed, print_problems};
 
 /// One environment on one target.
 struct Row {
@@ -24,6 +25,8 @@ struct Row {
     cloud: CloudName,
     target: String,
     last: Option<RunRecord>,
+    /// When it was destroyed, where nothing was made since.
+    destroyed: Option<Timestamp>,
     failed: Option<Error>,
 }
 
@@ -80,12 +83,12 @@ async fn look(
     let session = Session::open(loaded, global.cloud, Switching::Never, surroundings).await?;
     let (mut rows, mut others) = (Vec::new(), Vec::new());
     for place in &session.places {
-        let last = place.ledger.last_run().await;
+        let last = look_back(place).await;
         // Without the right to list more than its own, an environment is one all the same.
         others.extend(place.ledger.environments().await.unwrap_or_default());
-        let (last, failed) = match last {
-            Ok(last) => (last, None),
-            Err(error) => (None, Some(error)),
+        let (last, destroyed, failed) = match last {
+            Ok((last, destroyed)) => (last, destroyed, None),
+            Err(error) => (None, None, Some(error)),
         };
         rows.push(Row {
             environment: environment.clone(),
@@ -93,6 +96,7 @@ async fn look(
             cloud: place.name(),
             target: place.cloud.target().to_string(),
             last,
+            destroyed,
             failed,
         });
     }
@@ -103,10 +107,21 @@ async fn look(
             cloud,
             target: "-".into(),
             last: None,
+            destroyed: None,
             failed: Some(error),
         });
     }
     Ok((rows, others))
+}
+
+/// The last run on a target, and when that destroyed everything.
+async fn look_back(place: &Place) -> Result<(Option<RunRecord>, Option<Timestamp>)> {
+    let last = place.ledger.last_run().await?;
+    let destroyed = match &last {
+        Some(run) => destroyed::at(&place.ledger, run).await?,
+        None => None,
+    };
+    Ok((last, destroyed))
 }
 
 fn tell(global: &Global, rows: &[Row]) {
@@ -120,7 +135,7 @@ fn tell(global: &Global, rows: &[Row]) {
             });
             json!({
                 "environment": row.environment, "file": row.file, "cloud": row.cloud,
-                "target": row.target, "last_run": last,
+                "target": row.target, "last_run": last, "destroyed": row.destroyed,
                 "error": row.failed.as_ref().map(view::error::document),
             })
         });
@@ -134,7 +149,7 @@ fn tell(global: &Global, rows: &[Row]) {
             row.target.clone(),
             match (&row.last, &row.failed) {
                 (_, Some(error)) => foreign::one_line(&error.to_string()),
-                (Some(run), None) => last(run),
+                (Some(run), None) => last(run, row.destroyed),
                 (None, None) => "-".into(),
             },
         ]
@@ -146,7 +161,10 @@ fn tell(global: &Global, rows: &[Row]) {
     );
 }
 
-fn last(run: &RunRecord) -> String {
+fn last(run: &RunRecord, destroyed: Option<Timestamp>) -> String {
+    if let Some(at) = destroyed {
+        return foreign::one_line(&format!("destroyed at {at:.0} by {}", run.header.by));
+    }
     let how = run.outcome().unwrap_or("did not end");
     let line = format!(
         "{} {} by {} at {:.0}: {how}",

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::args::{Global, LockCommand};
-use crate::command::status;
 use crate::exit::Exit;
 use crate::machine;
 use crate::run::confirm;
@@ -36,9 +35,7 @@ async fn show(global: &Global, session: &Session) -> Result<Exit> {
     if global.json {
         view::json(&documents);
     } else {
-        let header = [
-            "CLOUD", "LOCK", "USER", "HOST", "PROCESS", "ALIVE", "COMMAND", "SINCE", "UNTIL",
-        ];
+        let header = ["CLOUD", "LOCK", "COMMAND", "SINCE", "UNTIL", "HOLDER"];
         out!("{}", view::table::fitting(&header, &rows));
         for line in passing {
             outln!("{line}");
@@ -52,9 +49,18 @@ fn what_becomes(cloud: CloudName, standing: &Standing, now: Timestamp) -> Option
     let Standing::Held { holder, until, .. } = standing else {
         return None;
     };
-    let words = status::passing(machine::Here.known(holder), *until < now);
+    let words = passing(machine::Here.known(holder), *until < now);
     let words = words.strip_prefix("; ")?;
     Some(format!("{cloud}: {words}"))
+}
+
+/// What becomes of a lock by itself, from what is known here of its holder.
+pub(super) fn passing(holder: Known, ran_out: bool) -> &'static str {
+    match (holder, ran_out) {
+        (Known::Gone, _) => "; its process is gone: the next command takes it over",
+        (_, true) => "; it was not renewed: the next command takes it over",
+        (Known::Alive | Known::Nothing, false) => "",
+    }
 }
 
 fn row(cloud: CloudName, standing: &Standing, now: Timestamp) -> Vec<String> {
@@ -65,19 +71,29 @@ fn row(cloud: CloudName, standing: &Standing, now: Timestamp) -> Vec<String> {
             cloud,
             // The next run takes it over; until then it stands as it is.
             if *until < now { "ran out" } else { "held" }.into(),
-            holder.user.clone(),
-            holder.host.clone(),
-            holder.process.to_string(),
-            match machine::Here.known(holder) {
-                Known::Alive => "yes",
-                Known::Gone => "no",
-                Known::Nothing => "unknown",
-            }
-            .into(),
             holder.run.clone(),
-            format!("{:.0}", holder.since),
-            format!("{until:.0}"),
+            moment(holder.since),
+            moment(*until),
+            format!(
+                "{}@{} (process {}{})",
+                holder.user,
+                holder.host,
+                holder.process,
+                match machine::Here.known(holder) {
+                    Known::Alive => ", alive",
+                    Known::Gone => ", gone",
+                    Known::Nothing => "",
+                }
+            ),
         ],
+    }
+}
+
+/// The time of day for people, of whom none waits for a lock longer than that; else in full.
+fn moment(at: Timestamp) -> String {
+    match view::is_read_by_people() {
+        true => at.strftime("%H:%M:%S UTC").to_string(),
+        false => format!("{at:.0}"),
     }
 }
 
@@ -176,5 +192,13 @@ mod tests {
         assert_eq!(of(false, 90), None);
         assert!(of(false, -1).is_some_and(|it| it.contains("not renewed")));
         assert_eq!(what_becomes(CloudName::Aws, &Standing::Free, now), None);
+    }
+
+    #[test]
+    fn a_lock_whose_holder_is_gone_is_told_as_that_before_it_runs_out() {
+        assert!(passing(Known::Gone, false).contains("its process is gone"));
+        assert!(passing(Known::Nothing, true).contains("not renewed"));
+        assert_eq!(passing(Known::Alive, false), "");
+        assert_eq!(passing(Known::Nothing, false), "");
     }
 }

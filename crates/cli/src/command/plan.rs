@@ -165,8 +165,9 @@ pub fn show(
         }));
     } else {
         out!("{}", text(session, prepared, scene, how));
-        for blocked in &prepared.blocked {
-            say!("\n{}", view::error::render(&blocked.error));
+        let blocked = prepared.blocked.iter().map(|blocked| &blocked.error);
+        for told in view::error::together(&blocked.collect::<Vec<_>>()) {
+            say!("\n{told}");
         }
     }
     errors.iter().map(|error| Exit::from(error.kind())).max()
@@ -178,7 +179,12 @@ fn text(session: &Session, prepared: &Prepared, scene: &Scene, how: How<'_>) -> 
         .iter()
         .map(|place| {
             let target = place.cloud.target();
-            (target.clone(), header(target, &place.caller))
+            let header = header(target, &place.caller);
+            let header = match how.format {
+                Format::Markdown => header,
+                _ => view::whole_or_wrapped(&header).join("\n  "),
+            };
+            (target.clone(), header)
         })
         .collect();
     if how.format == Format::Markdown {
@@ -188,5 +194,11 @@ fn text(session: &Session, prepared: &Prepared, scene: &Scene, how: How<'_>) -> 
         colour: view::colour(std::io::stdout().is_terminal()),
         width: view::width(),
     };
-    view::plan::render(&prepared.plan, scene, &headers, how.shown, layout)
+    let text = view::plan::render(&prepared.plan, scene, &headers, how.shown, layout);
+    match how.shown {
+        view::plan::Shown::Details if view::is_read_by_people() => {
+            view::plan::details::folded(&text, layout.width)
+        }
+        _ => text,
+    }
 }

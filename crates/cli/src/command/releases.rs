@@ -5,7 +5,7 @@ mod one;
 use std::collections::BTreeMap;
 
 use deployer_core::address::CloudName;
-use deployer_core::capability::{Serving, ServingState};
+use deployer_core::capability::{Revision, Serving, ServingState};
 use deployer_core::error::{Error, Result};
 use deployer_core::history::{Current, History, Standing};
 use deployer_core::journal::Event;
@@ -175,6 +175,12 @@ struct Listed {
     holds: Vec<Hold>,
     /// What serves; or why that is not known.
     current: Result<Current, String>,
+    /// What gets all of the traffic now.
+    takes_all: Option<Revision>,
+    /// Why nothing does, where the cloud says so.
+    nothing: Option<String>,
+    /// Whether the environment was destroyed.
+    destroyed: bool,
     /// Whether its roll-out goes on.
     under_way: bool,
     /// What was tried and became no release, newest first.
@@ -215,9 +221,25 @@ impl Listed {
         };
         let under_way = |serving: &Serving| matches!(serving.state, ServingState::InProgress(_));
         let goes_on = matches!(&serving, Ok(Some(serving)) if under_way(serving));
-        let current = serving
-            .map(|serving| Current::of(serving.as_ref()))
-            .map_err(|error| error.chain().join(": "));
+        let there = serving.as_ref().ok().and_then(Option::as_ref);
+        let takes_all = there.and_then(|it| match it.traffic.as_slice() {
+            [(revision, 100)] => Some(revision.clone()),
+            _ => None,
+        });
+        let nothing = there.and_then(|it| match &it.state {
+            ServingState::Failed(why) if it.traffic.is_empty() => Some(why.clone()),
+            _ => None,
+        });
+        let destroyed = match there {
+            Some(_) => false,
+            None => is_destroyed(place).await,
+        };
+        let current = match nothing.is_some() {
+            true => Ok(Current::Nothing),
+            false => serving
+                .map(|serving| Current::of(serving.as_ref()))
+                .map_err(|error| error.chain().join(": ")),
+        };
         let attempts = attempts(place, (service, environment), runs, &releases);
         Ok(Self {
             cloud: place.name(),
@@ -226,6 +248,9 @@ impl Listed {
             releases,
             holds,
             current,
+            takes_all,
+            nothing,
+            destroyed,
             under_way: goes_on,
         })
     }
@@ -240,7 +265,18 @@ impl Listed {
             .map_err(|why| Some(format!("what serves is not known: {why}")))?;
         match history.standing(current) {
             Standing::Last(release) | Standing::Earlier(release) => Ok(release.number),
-            Standing::Nothing => Err(None),
+            Standing::Nothing => {
+                let last = self.releases.last();
+                Err(last.filter(|_| !self.destroyed).map(|last| {
+                    let why = self.nothing.as_ref();
+                    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                    format!("nothing serves, r{} is to{why}", last.number)
+                }))
+            }
+            Standing::Unrecorded(revision) if self.under_way => Err(Some(format!(
+                "{} is being rolled out, and no release says so",
+                short(&revision.0)
+            ))),
             Standing::Unrecorded(revision) => Err(Some(format!(
                 "{} serves, and no release says so",
                 short(&revision.0)
@@ -260,7 +296,7 @@ impl Listed {
     fn cell(&self, release: &Release, next: Option<&Release>, serves: Option<u64>) -> String {
         let last = self.releases.last().map(|last| last.number);
         let mut holds = self.holds.iter();
-        if serves == Some(release.number) && !(self.under_way && release.detached) {
+        if serves == Some(release.number) {
             "serves".to_owned()
         } else if holds.any(|hold| hold.rejected == release.number && hold.unfinished.is_none()) {
             "ON HOLD".to_owned()
@@ -307,14 +343,28 @@ impl Listed {
             (None, None) => "first".to_owned(),
             (None, Some(before)) if release.redeployed => format!("r{} anew", before.number),
             (None, Some(before)) => {
-                return names(&facts::between(&Version::of(before), &Version::of(release)));
+                let facts = facts::between(&Version::of(before), &Version::of(release));
+                if facts.is_empty() && before.overrides != release.overrides {
+                    // What no revision has: who may call it, and from where.
+                    return vec![format!("[targets.{}]", self.cloud)];
+                }
+                return names(&facts);
             }
         };
         vec![one]
     }
 
     fn rows(&self) -> Vec<Row> {
-        let serves = self.serves().ok();
+        let follows = |_: &str| false;
+        let history = History::new(&self.releases, &follows);
+        let is_called = |it: &Revision| history.standing(&Current::One(it.clone()));
+        // While it rolls out, what serves is not yet what is to serve.
+        let serves = match self.takes_all.as_ref().map(is_called) {
+            Some(Standing::Last(release) | Standing::Earlier(release)) => Some(release.number),
+            Some(_) => None,
+            None if self.under_way => None,
+            None => self.serves().ok(),
+        };
         let mut before = None;
         let mut rows: Vec<Row> = Vec::new();
         let after = self.releases.iter().skip(1).map(Some);
@@ -387,6 +437,12 @@ impl Listed {
             "serves_in_words": serves.err().flatten(),
         })
     }
+}
+
+/// Whether nothing of ours is left on a target; not where its ledger does not say so.
+async fn is_destroyed(place: &Place) -> bool {
+    let inventory = place.ledger.inventory().await;
+    inventory.is_ok_and(|it| it.items.values().all(|item| item.gone_since.is_some()))
 }
 
 /// What differs, by name.

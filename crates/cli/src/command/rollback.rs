@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use deployer_core::capability::LetIn;
 use deployer_core::error::{Error, Result};
 use deployer_core::ledger::Release;
 use jiff::Timestamp;
@@ -358,6 +359,7 @@ async fn examine(
         releases: due.collect::<BTreeMap<_, _>>(),
         created: BTreeSet::new(),
         // A rollback changes nothing of who may call.
+        let_in: LetIn::Cloud,
         admission: std::time::Duration::ZERO,
         unwanted: no_verify.then_some("--no-verify"),
     };

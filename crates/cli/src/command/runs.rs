@@ -48,7 +48,9 @@ async fn list(global: &Global, session: &Session, limit: usize) -> Result<Exit> 
         noteln!("nothing was run yet");
         return Ok(session.failure());
     }
-    let rows: Vec<Vec<String>> = runs.iter().map(|(cloud, run)| row(*cloud, run)).collect();
+    let now = session.clock.now();
+    let rows = runs.iter().map(|(cloud, run)| row(*cloud, run, now));
+    let rows: Vec<Vec<String>> = rows.collect();
     let header = [
         "CLOUD", "RUN", "COMMAND", "AT", "TOOK", "HOW", "DONE", "WHO",
     ];
@@ -60,6 +62,9 @@ async fn list(global: &Global, session: &Session, limit: usize) -> Result<Exit> 
     }
     Ok(session.failure())
 }
+
+/// So wide is the time in front of what a run did, with the space around it.
+const TIME: usize = 12;
 
 async fn show(global: &Global, session: &Session, number: u64) -> Result<Exit> {
     let mut found = Vec::new();
@@ -84,13 +89,17 @@ async fn show(global: &Global, session: &Session, number: u64) -> Result<Exit> {
     for (cloud, run) in &found {
         let header = &run.header;
         let line = format!("{} by {} at {:.0}", header.command, header.by, header.at);
-        outln!(
-            "{cloud}: run {number}, {}, {}",
-            foreign::one_line(&line),
-            ending(run)
-        );
-        for line in story(run) {
-            outln!("  {line}");
+        let line = foreign::one_line(&line);
+        let line = format!("{cloud}: run {number}, {line}, {}", ending(run));
+        for line in view::whole_or_wrapped(&line) {
+            outln!("{line}");
+        }
+        for (at, words) in story(run) {
+            let time = at.strftime("%H:%M:%S").to_string();
+            for (row, words) in view::whole_or_in(&words, TIME).into_iter().enumerate() {
+                let time = if row == 0 { time.as_str() } else { "" };
+                outln!("  {time:<8}  {words}");
+            }
         }
     }
     let failed = |run: &RunRecord| {
@@ -127,13 +136,16 @@ fn ready(run: &RunRecord) -> usize {
         .count()
 }
 
-fn row(cloud: CloudName, run: &RunRecord) -> Vec<String> {
+fn row(cloud: CloudName, run: &RunRecord, now: Timestamp) -> Vec<String> {
     let header = &run.header;
     vec![
         cloud.to_string(),
         header.number.to_string(),
         foreign::one_line(&header.command),
-        format!("{:.0}", header.at),
+        match view::is_read_by_people() {
+            true => format!("{} ago", duration::since(header.at, now)),
+            false => format!("{:.0}", header.at),
+        },
         duration::show(took(run)),
         foreign::one_line(run.outcome().unwrap_or("no end is known")),
         ready(run).to_string(),
@@ -162,7 +174,7 @@ fn summary(cloud: CloudName, run: &RunRecord) -> Value {
 }
 
 /// What a run did, a line for each node that ended and for each that was left in the middle.
-fn story(run: &RunRecord) -> Vec<String> {
+fn story(run: &RunRecord) -> Vec<(Timestamp, String)> {
     let mut begun: BTreeMap<&Address, (Action, Timestamp)> = BTreeMap::new();
     let mut lines: Vec<(Timestamp, String)> = Vec::new();
     for entry in &run.entries {
@@ -216,10 +228,7 @@ fn story(run: &RunRecord) -> Vec<String> {
     });
     lines.extend(left);
     lines.sort_by_key(|(at, _)| *at);
-    let lines = lines.into_iter();
     lines
-        .map(|(at, words)| format!("{}  {words}", at.strftime("%H:%M:%S")))
-        .collect()
 }
 
 /// What is said of a node, after its name.

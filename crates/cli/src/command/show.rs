@@ -6,7 +6,7 @@ use deployer_core::address::Target;
 use deployer_core::error::Result;
 
 use crate::again::{self, Again};
-use crate::args::{Format, Global, ShowArgs};
+use crate::args::{Format, Global, ShowArgs, Which};
 use crate::exit::Exit;
 use crate::plan_file::PlanFile;
 use crate::view::{self, plan};
@@ -15,11 +15,16 @@ use crate::view::{self, plan};
 pub fn run(global: &Global, args: &ShowArgs) -> Result<Exit> {
     let file = PlanFile::read(&args.plan)?;
     // What it says to type works on what it is of, whatever the environment is here.
+    let cloud = match file.plan.targets.as_slice() {
+        [one] => Which::from(one.cloud),
+        _ => global.cloud,
+    };
     let of_the_plan = Global {
         env: Some(file.plan.environment.clone()),
+        cloud,
         ..global.clone()
     };
-    again::here_at_once(&of_the_plan, || show(global, args, &file))
+    again::here_at_once(&of_the_plan, || show(&of_the_plan, args, &file))
 }
 
 fn show(global: &Global, args: &ShowArgs, file: &PlanFile) -> Result<Exit> {
@@ -50,6 +55,10 @@ fn show(global: &Global, args: &ShowArgs, file: &PlanFile) -> Result<Exit> {
                 width: view::width(),
             };
             let text = plan::render(&file.plan, &file.scene, &headers, shown, layout);
+            let text = match args.details && view::is_read_by_people() {
+                true => plan::details::folded(&text, layout.width),
+                false => text,
+            };
             out!("{text}");
         }
     }

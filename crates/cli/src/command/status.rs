@@ -4,19 +4,20 @@
 mod failed;
 mod store;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::CloudName;
 use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::history::History;
-use deployer_core::ledger::{Hold, Holder, Inventory, Item, Known, Release, Standing, Witness};
+use deployer_core::ledger::{Hold, Holder, Inventory, Item, Release, Standing, Witness};
 use deployer_core::spec::{Replicas, ServiceSpec};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::failed::{Failed, FailedRuns};
 use crate::args::{Global, ServiceArgs};
+use crate::command::lock;
 use crate::command::releases::{self, short};
 use crate::duration;
 use crate::exit::Exit;
@@ -45,10 +46,13 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
         notes: Vec::new(),
         worst: session.failure(),
         told: BTreeSet::new(),
+        failed: BTreeMap::new(),
     };
     for place in &session.places {
         if shown.form == Form::Long {
-            outln!("{}", header(place.cloud.target(), &place.caller));
+            for line in view::whole_or_wrapped(&header(place.cloud.target(), &place.caller)) {
+                outln!("{line}");
+            }
         }
         let standing = place.ledger.lock_standing().await;
         if let Some(Standing::Held { holder, until, .. }) = shown.keep(standing) {
@@ -92,6 +96,9 @@ pub async fn run(global: &Global, session: Session, args: &ServiceArgs) -> Resul
 /// So many of the last releases and attempts are shown of one service.
 const TRIES: usize = 3;
 
+/// Where the words behind the labels of one service begin, in columns.
+const WORDS: usize = 15;
+
 /// How it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -112,6 +119,8 @@ struct Shown {
     worst: Exit,
     /// The errors that were told: what several readings meet is told once.
     told: BTreeSet<String>,
+    /// When the runs failed of which that was told, by their numbers.
+    failed: BTreeMap<u64, Timestamp>,
 }
 
 impl Shown {
@@ -121,10 +130,7 @@ impl Shown {
             Ok(read) => Some(read),
             Err(error) => {
                 self.worst = self.worst.max(Exit::from(error.kind()));
-                if self.told.insert(error.chain().join(
-                    "
-",
-                )) {
+                if self.told.insert(error.chain().join("\n")) {
                     view::error::print(&error, self.form == Form::Json);
                 }
                 None
@@ -134,7 +140,7 @@ impl Shown {
 
     /// Says who works on a target, and since when.
     fn locked(&mut self, cloud: CloudName, holder: &Holder, until: Timestamp) {
-        let state = passing(machine::Here.known(holder), until < self.now);
+        let state = lock::passing(machine::Here.known(holder), until < self.now);
         let holder = foreign::one_line(&holder.to_string());
         match self.form {
             Form::Json => {}
@@ -213,7 +219,9 @@ impl Shown {
             is_known,
             destroyed,
             holds: &holds,
-            failed: failed.and_then(|it| it.of(key, release.as_ref())),
+            failed: failed
+                .and_then(|it| it.of(key, release.as_ref()))
+                .map(|it| it.together(&mut self.failed)),
             now,
         };
         let miscounted = looked.miscounted(service);
@@ -245,10 +253,10 @@ impl Shown {
                 true => describe(key, serving.as_ref(), release.as_ref(), &holds),
                 false => describe_unread(key, serving.as_ref()),
             };
-            out!("{told}");
+            out!("{}", view::hung(&told, WORDS));
             let more = looked.unsaid().into_iter().chain(miscounted);
             for why in more {
-                outln!("    {:<9}  {why}", "!");
+                out!("{}", view::hung(&format!("    {:<9}  {why}", "!"), WORDS));
             }
             out!("{}", named(service, record.as_ref()));
         }
@@ -394,10 +402,13 @@ impl Looked<'_> {
                 })
             }
         });
-        // While it rolls out, what serves is not yet what is to serve.
-        let settled = self
-            .serving
-            .filter(|it| !matches!(it.state, ServingState::InProgress(_)));
+        // While it rolls out, what serves is not yet what is to serve; where nothing does, or several
+        // do, that is what the cloud says failed.
+        let settled = self.serving.filter(|it| match it.state {
+            ServingState::InProgress(_) => false,
+            ServingState::Failed(_) => it.traffic.len() == 1,
+            ServingState::Ready | ServingState::Failing(_) => true,
+        });
         let differs = settled.and_then(|it| differs(it, expected));
         let differs = differs.map(|difference| format!("DIFFERS: {difference}"));
         let gone = expected.filter(|_| self.serving.is_none());
@@ -553,7 +564,9 @@ fn describe(
             if let Some(url) = &serving.url {
                 lines.push(format!("    address    {}", foreign::one_line(url)));
             }
-            if let Some(difference) = differs(serving, release) {
+            let split =
+                matches!(serving.state, ServingState::Failed(_)) && serving.traffic.len() > 1;
+            if let Some(difference) = differs(serving, release).filter(|_| !split) {
                 lines.push(format!("    DIFFERS    {difference}"));
             }
         }
@@ -572,26 +585,4 @@ fn describe(
         });
     }
     lines.join("\n") + "\n"
-}
-
-/// What becomes of a lock by itself, from what is known here of its holder.
-pub(super) fn passing(holder: Known, ran_out: bool) -> &'static str {
-    match (holder, ran_out) {
-        (Known::Gone, _) => "; its process is gone: the next command takes it over",
-        (_, true) => "; it was not renewed: the next command takes it over",
-        (Known::Alive | Known::Nothing, false) => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_whose_holder_is_gone_is_told_as_that_before_it_runs_out() {
-        assert!(passing(Known::Gone, false).contains("its process is gone"));
-        assert!(passing(Known::Nothing, true).contains("not renewed"));
-        assert_eq!(passing(Known::Alive, false), "");
-        assert_eq!(passing(Known::Nothing, false), "");
-    }
 }

@@ -1,5 +1,6 @@
 //! `deployer verify`: asks the services themselves whether they are what they should be.
 
+use deployer_core::capability::LetIn;
 use deployer_core::error::Result;
 use deployer_core::report::{Event, Reporter};
 use deployer_verify::{Finding, Outcome, Overall};
@@ -23,6 +24,7 @@ pub async fn run(global: &Global, session: Session, args: &VerifyArgs) -> Result
         places: session.places.iter().collect(),
         services: session.services(args.service.as_deref())?,
         patience: args.patience,
+        let_in: LetIn::Manifest,
         admission: args.patience,
         timeout: args.timeout,
     };

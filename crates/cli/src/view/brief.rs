@@ -11,18 +11,34 @@ const OF_EVERY_REVISION: [&str; 4] = [
     "Logs for this revision might contain more information",
 ];
 
+/// What Cloud Run calls such a failure: its words follow.
+const CODES: [&str; 2] = ["REVISION_FAILED: ", "HEALTH_CHECK_CONTAINER_ERROR: "];
+
 /// A cloud's words without what it says each time.
 pub fn brief(words: &str) -> String {
-    let (heading, said) = match words.split_once("REVISION_FAILED: ") {
-        Some((before, said)) => (format!("{before}REVISION_FAILED: "), said),
-        None => return words.to_owned(),
+    let codes = CODES
+        .iter()
+        .filter_map(|code| Some((words.find(code)?, code.len())));
+    let Some((at, length)) = codes.min() else {
+        return words.to_owned();
     };
+    let (heading, said) = words.split_at(at + length);
     let told = |it: &&str| !OF_EVERY_REVISION.iter().any(|same| it.contains(same));
     let sentences: Vec<&str> = said.split(". ").filter(told).collect();
     match sentences.is_empty() {
         true => words.to_owned(),
         false => format!("{heading}{}", sentences.join(". ")),
     }
+}
+
+/// The same without the name of the failure: of one failure each of Cloud Run's objects has another.
+pub fn without_code(words: &str) -> String {
+    let words = brief(words);
+    let codes = CODES
+        .iter()
+        .filter_map(|code| Some(words.find(code)? + code.len()));
+    let said = codes.max().map_or(words.as_str(), |at| &words[at..]);
+    said.trim().to_owned()
 }
 
 /// A cloud's long sentence without the parts that are told by themselves: events, and tasks that

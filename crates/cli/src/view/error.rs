@@ -73,6 +73,32 @@ pub fn render(error: &Error) -> String {
     lines.collect()
 }
 
+/// Several errors as texts: what helps against some of them alike stands once, below them.
+pub fn together(errors: &[&Error]) -> Vec<String> {
+    let mut told: Vec<(String, Option<String>)> = Vec::new();
+    for error in errors {
+        let text = render(error);
+        let hint =
+            hint_of(error).map(|it| format!("  {}\n", foreign::words(&format!("hint: {it}"))));
+        let words = match &hint {
+            Some(hint) => text.strip_suffix(hint.as_str()).unwrap_or(&text).to_owned(),
+            None => text,
+        };
+        match told
+            .iter_mut()
+            .find(|(_, same)| hint.is_some() && *same == hint)
+        {
+            // The same words of two clouds are one error.
+            Some((all, _)) if all.contains(&words) => {}
+            Some((all, _)) => all.push_str(&words),
+            None => told.push((words, hint)),
+        }
+    }
+    let told = told.into_iter();
+    told.map(|(words, hint)| words + &hint.unwrap_or_default())
+        .collect()
+}
+
 /// The error as JSON.
 pub fn document(error: &Error) -> serde_json::Value {
     let chain = error.chain();
@@ -97,5 +123,26 @@ pub fn print(error: &Error, as_json: bool) {
         sayln!("{}", crate::document::event(event));
     } else {
         say!("{}", render(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helps_against_several_errors_is_said_once() {
+        let of = |name: &str, hint: &str| {
+            Error::new(ErrorKind::NotFound, format!("secret `{name}` has no value")).hint(hint)
+        };
+        let all = [of("a", "set it"), of("b", "set it"), of("c", "go away")];
+        let told = together(&all.iter().collect::<Vec<_>>());
+        assert_eq!(
+            told,
+            [
+                "error: secret `a` has no value\nerror: secret `b` has no value\n  hint: set it\n",
+                "error: secret `c` has no value\n  hint: go away\n",
+            ]
+        );
     }
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::facts::Fact;
 use crate::failure::Changed;
 use crate::view::alike::{Told, folded};
-use crate::view::brief::{brief, without_events};
+use crate::view::brief::{brief, without_code, without_events};
 use crate::view::foreign;
 use crate::view::plan::{how, list, wrap};
 
@@ -188,7 +188,12 @@ pub fn render(
         .chain(typed.whole.iter().map(|it| ("all", it)))
     {
         // Never broken: it is to be pasted.
-        page.text.push_str(&format!("{label:<INDENT$}{command}\n"));
+        let line = format!("{label:<INDENT$}{command}");
+        let line = match line.split_once("    #") {
+            Some((command, _)) if line.chars().count() > width => command,
+            _ => &line,
+        };
+        page.text.push_str(&format!("{line}\n"));
     }
     page.text
 }
@@ -299,8 +304,8 @@ impl Page {
         for words in &autopsy.words {
             let words = brief(words);
             // The cause of a revision is often the words of its container's failure again.
-            let said = words.trim().trim_start_matches("REVISION_FAILED: ");
-            if !told.iter().any(|it| it.contains(said)) {
+            let said = without_code(&words);
+            if !told.iter().any(|it| it.contains(&said)) {
                 self.row(&std::mem::take(&mut label), &words);
             }
         }

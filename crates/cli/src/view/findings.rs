@@ -3,8 +3,8 @@
 use deployer_verify::{Finding, Outcome};
 
 use crate::duration;
-use crate::view::table::{self, wrap};
-use crate::view::{self, foreign};
+use crate::view::plan::broken;
+use crate::view::{self, foreign, table};
 
 const CHECK: usize = 12;
 const EXPECTED: usize = 22;
@@ -49,9 +49,9 @@ fn rows(finding: &Finding, (expected, got_in): (usize, usize)) -> Vec<Vec<String
         Outcome::Passed | Outcome::Warned(_) | Outcome::Failed => duration::show(finding.took),
     };
     let columns = [
-        wrap(&foreign::one_line(&finding.check), CHECK),
-        wrap(&foreign::one_line(&finding.expected), expected.max(LEAST)),
-        wrap(&foreign::one_line(&got), got_in.max(LEAST)),
+        broken(&foreign::one_line(&finding.check), CHECK),
+        broken(&foreign::one_line(&finding.expected), expected.max(LEAST)),
+        broken(&foreign::one_line(&got), got_in.max(LEAST)),
         vec![took],
         vec![mark.to_owned()],
     ];

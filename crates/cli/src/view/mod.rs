@@ -98,6 +98,32 @@ pub fn whole_or_wrapped(line: &str) -> Vec<String> {
     }
 }
 
+/// The same of what stands behind so many columns of its line.
+pub fn whole_or_in(words: &str, column: usize) -> Vec<String> {
+    let room = width().saturating_sub(column).max(20);
+    match is_read_by_people() && words.chars().count() > room {
+        true => plan::broken(words, room),
+        false => vec![words.to_owned()],
+    }
+}
+
+/// A text whose words begin in this column: on a terminal lines that are wider go on below them.
+pub fn hung(text: &str, column: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let (label, words) = match line.char_indices().nth(column) {
+            Some((at, _)) => line.split_at(at),
+            None => (line, ""),
+        };
+        for (row, words) in whole_or_in(words, column).into_iter().enumerate() {
+            let label = if row == 0 { label } else { "" };
+            out.push_str(format!("{label:<column$}{words}").trim_end());
+            out.push('\n');
+        }
+    }
+    out
+}
+
 /// Whether a person reads standard output.
 pub fn is_read_by_people() -> bool {
     std::io::stdout().is_terminal() && !crate::capture::is_kept()

@@ -118,13 +118,24 @@ pub fn render(
     let columns = table[0].len();
     let widest = |at: usize| table.iter().map(|row| row[at].chars().count()).max();
     let mut widths: Vec<usize> = (0..columns).map(|at| widest(at).unwrap_or(0)).collect();
-    let used: usize = widths.iter().sum::<usize>() + 2 * (columns - 1);
-    // What changed gives way: `plan` and `releases --json` have it whole.
-    let over = used.saturating_sub(width);
+    // What changed gives way: `plan` and `releases --json` have it whole. Then who did it, when,
+    // and the image: `releases SERVICE REV` has them.
     let gives = 2 + usize::from(several);
-    widths[gives] = widths[gives]
-        .saturating_sub(over)
-        .max(LEAST.min(widths[gives]));
+    for last in [None, Some(columns - 1), Some(columns - 2), Some(gives - 1)] {
+        if let Some(last) = last {
+            widths.remove(last);
+            table.iter_mut().for_each(|row| drop(row.remove(last)));
+        }
+        let gives = gives - usize::from(last == Some(gives - 1));
+        let used: usize = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
+        let over = used.saturating_sub(width);
+        let least = LEAST.min(widths[gives]);
+        widths[gives] = widths[gives].saturating_sub(over).max(least);
+        let used: usize = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
+        if used <= width {
+            break;
+        }
+    }
     let mut text = format!("{title}\n");
     for row in &table {
         let cells = row.iter().zip(&widths);
@@ -196,6 +207,17 @@ mod tests {
     -   1.1    image, CRASH  failed   failed   35m ago  ana@laptop
     r1  1.1    first         served   served   2h ago   ana@laptop
     ");
+    }
+
+    #[test]
+    fn who_and_when_give_way_on_a_narrow_terminal() {
+        let rows = made_up();
+        let now = Moments::Ago(Timestamp::from_second(9_121).unwrap());
+        for width in [40, 50, 60] {
+            let text = render("web · staging", &rows, &[], &CloudName::ALL, now, width);
+            assert!(text.lines().all(|it| it.chars().count() <= width), "{text}");
+            assert!(text.contains("image, CRASH  failed   failed"), "{text}");
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@ use deployer_core::ledger::RunHeader;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::facts::revision_name;
 use crate::failure::Failure;
-use crate::view::brief::without_events;
+use crate::view::brief::{without_code, without_events};
 use crate::view::foreign;
 use crate::view::plan::{how, wrap};
 
@@ -67,20 +68,23 @@ impl Page {
         let autopsy = &failure.autopsy;
         let failed = failure.failed.iter().flat_map(|it| failed(it, autopsy));
         let failed: Vec<String> = failed.collect();
-        let is_told = |words: &&String| failed.iter().any(|it| it.contains(words.as_str()));
+        let is_told = |words: &&String| {
+            let said = without_code(words);
+            failed.iter().any(|it| it.contains(&said))
+        };
         let words = autopsy.words.iter().filter(|it| !is_told(it));
         let words: Vec<String> = words.cloned().collect();
         self.rows("failed", failed);
         self.rows("cloud", words);
         let stopped = autopsy.stopped.iter().map(|it| {
             let at = it.at.map_or_else(String::new, |at| format!("{at:.0} "));
-            format!("{at}{}: {it}", it.instance)
+            format!("{at}{}: {it}", short(&it.instance))
         });
         self.rows("tasks", stopped);
         self.rows("targets", autopsy.targets.iter().map(ToString::to_string));
         self.rows("events", autopsy.events.iter().cloned());
         let log = autopsy.log.iter();
-        let log = log.map(|it| format!("{:.3} {} {}", it.at, it.source, it.text));
+        let log = log.map(|it| format!("{:.3} {} {}", it.at, short(&it.source), it.text));
         self.rows("log", failure.not_kept.iter().cloned());
         self.lines("log", log);
         self.lines("output", failure.output.iter().cloned());
@@ -93,7 +97,7 @@ impl Page {
         }
         let serving = failure.serving.iter();
         let mut serving: Vec<String> = serving
-            .map(|(revision, share)| format!("{} {share} %", revision.0))
+            .map(|(revision, share)| format!("{} {share} %", revision_name(&revision.0)))
             .collect();
         if serving.is_empty() {
             serving.push("nothing".into());
@@ -101,6 +105,13 @@ impl Page {
         self.rows("served", serving);
         self.lines("next", failure.next.iter().cloned());
     }
+}
+
+/// An id without what nobody reads: as much of a task's as tells it from others.
+fn short(id: &str) -> &str {
+    const DIGITS: usize = 12;
+    let is_random = id.len() > DIGITS && id.bytes().all(|it| it.is_ascii_hexdigit());
+    if is_random { &id[..DIGITS] } else { id }
 }
 
 /// One error of a node: where and when, its words, its causes, what helps; without what is told by

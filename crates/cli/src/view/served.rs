@@ -256,7 +256,7 @@ fn table(
     let line = |first: &str, cells: &[String]| {
         let mut line = format!("{:<name$}", cut(&foreign::one_line(first), name - 2));
         for (cell, column) in cells.iter().zip(&columns) {
-            let cell = cut(cell, column.saturating_sub(2));
+            let cell = shortened(cell, column.saturating_sub(2));
             line.push_str(&format!("{cell:<column$}"));
         }
         format!("{}\n", line.trim_end())
@@ -270,6 +270,14 @@ fn table(
         text.push_str(&format!("{unchanged} services unchanged\n"));
     }
     text
+}
+
+/// A cell in so many characters: the release and how it is are said longest.
+fn shortened(cell: &str, room: usize) -> String {
+    match cell.split("  ").collect::<Vec<&str>>().as_slice() {
+        [release, _, how] if cell.chars().count() > room => cut(&format!("{release}  {how}"), room),
+        _ => cut(cell, room),
+    }
 }
 
 /// `r3  verified (3)`, `r3  1 of 1  not checked*`

@@ -47,6 +47,16 @@ pub fn headed(title: &str, now: Timestamp, width: usize) -> String {
     format!("{title}{:gap$}{time}", "")
 }
 
+/// A cell in so many characters: what stands last of it is said least, and left out first.
+fn shortened(cell: &str, room: usize) -> String {
+    let mut parts: Vec<&str> = cell.split("  ").collect();
+    let is_long = |parts: &[&str]| parts.join("  ").chars().count() > room;
+    while parts.len() > 2 && is_long(&parts) {
+        parts.pop();
+    }
+    cut(&parts.join("  "), room)
+}
+
 /// The longest name of a service that is shown whole, in characters.
 const NAME: usize = 24;
 
@@ -70,7 +80,7 @@ pub fn render(rows: &[Row], notes: &[String], clouds: &[CloudName], width: usize
     let line = |first: &str, cells: Vec<String>| {
         let mut line = format!("{:<name$}", cut(&foreign::one_line(first), name - 2));
         for (cell, column) in cells.iter().zip(&columns) {
-            let cell = cut(&foreign::one_line(cell), column.saturating_sub(2));
+            let cell = shortened(&foreign::one_line(cell), column.saturating_sub(2));
             line.push_str(&format!("{cell:<column$}"));
         }
         format!("{}\n", line.trim_end())
@@ -183,6 +193,20 @@ mod tests {
         let text = render(&rows, &[], &CloudName::ALL, 80);
         assert_eq!(text.lines().count(), 33, "{text}");
         assert!(text.lines().nth(1).unwrap().starts_with("svc-17"), "{text}");
+    }
+
+    #[test]
+    fn a_narrow_cell_is_cut_in_no_word() {
+        let rows = [row(
+            "web",
+            "r7 1.1  1 of 1  2m",
+            "r7 1.1  ready  2m  verified",
+        )];
+        let text = render(&rows, &[], &CloudName::ALL, 50);
+        insta::assert_snapshot!(text, @r"
+        SERVICE  AWS                 GCP
+        web      r7 1.1  1 of 1  2m  r7 1.1  ready  2m
+        ");
     }
 
     #[test]

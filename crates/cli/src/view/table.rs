@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::view::plan::cut;
+use crate::view::plan::{broken, cut};
 use crate::view::{self, foreign};
 
 /// Where the further lines of a row begin that is folded.
@@ -54,7 +54,7 @@ fn folded(header: &[&str], rows: &[Vec<String>], width: usize) -> String {
                 .filter_map(|at| Some((row.get(at)?, widest(at))));
             let cells: Vec<(&String, usize)> = cells.collect();
             let told = match cells.as_slice() {
-                [(alone, _)] => wrap(alone, room(number)),
+                [(alone, _)] => broken(alone, room(number)),
                 beside => {
                     let cells = beside.iter();
                     let cells = cells.map(|(it, wide)| format!("{:<wide$}", cut(it, *wide)));
@@ -99,32 +99,6 @@ pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
         text.push_str(&line(row.iter().map(String::as_str).collect()));
     }
     text
-}
-
-/// Breaks a text between words, and inside one that is wider than the column.
-pub fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let letters: Vec<char> = word.chars().collect();
-        for piece in letters.chunks(width) {
-            let line = lines.last_mut().expect("there is always a line");
-            let used = line.chars().count();
-            let room = if used == 0 {
-                width
-            } else {
-                width - used.min(width - 1) - 1
-            };
-            if piece.len() > room {
-                lines.push(piece.iter().collect());
-                continue;
-            }
-            if used > 0 {
-                line.push(' ');
-            }
-            line.extend(piece);
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

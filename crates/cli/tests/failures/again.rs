@@ -19,13 +19,13 @@ crate::tests! {
 }
 
 /// A manifest in another folder, whose name a shell takes apart, and its environment.
-struct Elsewhere<'a> {
+pub struct Elsewhere<'a> {
     stage: &'a Stage,
     manifest: PathBuf,
 }
 
 impl<'a> Elsewhere<'a> {
-    fn new(stage: &'a Stage) -> Self {
+    pub fn new(stage: &'a Stage) -> Self {
         let folder = Path::new(&stage.file("beside", "")).with_file_name("it's else where");
         std::fs::create_dir(&folder).expect("a folder");
         let manifest = folder.join("deployer.toml");
@@ -35,12 +35,19 @@ impl<'a> Elsewhere<'a> {
         Self { stage, manifest }
     }
 
-    fn want(&self, wanted: &Wanted) {
+    pub fn want(&self, wanted: &Wanted) {
         self.stage.want(wanted);
         let beside = Path::new(&self.stage.file("beside", "")).with_file_name("deployer.toml");
         std::fs::copy(&beside, &self.manifest).expect("a copy");
         // Whatever does not name the manifest meets none.
         std::fs::remove_file(beside).expect("it is gone");
+    }
+
+    /// Runs a command on production, however it ends.
+    pub async fn say(&self, words: &[&str]) -> String {
+        let manifest = self.manifest.display().to_string();
+        let options = ["-f", &manifest, "-e", "production"];
+        self.stage.run_as_typed(&[words, &options].concat()).await.1
     }
 
     /// Runs a command on production.
@@ -83,7 +90,7 @@ impl<'a> Elsewhere<'a> {
     }
 
     /// Nothing was done in an environment that nobody asked for.
-    async fn assert_alone(&self) {
+    pub async fn assert_alone(&self) {
         for path in self.stage.ledger.standing().await {
             let path = path.to_string();
             assert!(path.contains("/production/"), "{path}");

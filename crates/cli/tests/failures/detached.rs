@@ -12,6 +12,7 @@ use crate::{APPLY, SECOND, assert_serves, first_serves, run, says, unhealthy};
 
 crate::tests! {
     a_roll_out_that_was_not_waited_for_is_told_by_status => goes_well,
+    a_roll_out_that_a_second_apply_waits_for_keeps_its_number => waited_for,
     a_roll_out_that_was_not_waited_for_and_failed_is_no_success => fails_later,
 }
 
@@ -39,7 +40,8 @@ async fn goes_well(stage: &Stage) {
     begin(stage).await;
     // Asked again, nothing is to be done, and it still goes on.
     let again = [APPLY, &["--detach", "--detailed-exitcode"]].concat();
-    run(stage, &again, "all", Exit::Detached).await;
+    let said = run(stage, &again, "all", Exit::Detached).await;
+    says(&said, &["idp r2 is rolling out on aws and gcp"]);
     for (cloud, _) in CLOUDS {
         let status = document(stage, &["status"], cloud, Exit::Success).await;
         assert_eq!(state(&status), "in_progress", "{status:#}");
@@ -59,15 +61,15 @@ async fn goes_well(stage: &Stage) {
     }
     // The next apply has seen it, and makes nothing new.
     stage.calls.arm(None);
-    run(stage, &again, "all", Exit::Success).await;
+    let said = run(stage, &again, "all", Exit::Success).await;
+    says(&said, &["idp r2 serves on aws and gcp"]);
     run(stage, APPLY, "all", Exit::Success).await;
     assert_eq!(stage.calls.writes(), Vec::<String>::new());
     for (cloud, _) in CLOUDS {
         let releases = document(stage, &["releases"], cloud, Exit::Success).await;
-        assert_eq!(
-            releases[0]["releases"][0]["detached"], false,
-            "{releases:#}"
-        );
+        let newest = &releases[0]["releases"][0];
+        assert_eq!(newest["detached"], false, "{releases:#}");
+        assert_eq!(newest["number"], 2, "{releases:#}");
         let said = run(stage, &["releases"], cloud, Exit::Success).await;
         says(&said, &["serves"]);
         assert!(!said.lines().nth(2).expect("a release").contains("not seen"));
@@ -78,6 +80,26 @@ async fn goes_well(stage: &Stage) {
             "{status:#}"
         );
     }
+}
+
+/// The second apply waits for what the first one began, and that is the same release.
+async fn waited_for(stage: &Stage) {
+    first_serves(stage).await;
+    begin(stage).await;
+    let said = run(stage, APPLY, "all", Exit::Success).await;
+    says(&said, &["idp r2 serves on aws and gcp"]);
+    for (cloud, _) in CLOUDS {
+        assert_serves(stage, cloud, 2).await;
+        let releases = document(stage, &["releases"], cloud, Exit::Success).await;
+        let releases = releases[0]["releases"].as_array().expect("releases");
+        assert_eq!(releases.len(), 2, "{releases:#?}");
+        assert_eq!(releases[0]["detached"], false, "{releases:#?}");
+        let said = run(stage, &["status"], cloud, Exit::Success).await;
+        says(&said, &["r2"]);
+    }
+    // Once it is waited for, nothing is left to say of it.
+    let said = run(stage, APPLY, "all", Exit::Success).await;
+    says(&said, &["nothing to do; idp stays r2 on aws and gcp"]);
 }
 
 async fn fails_later(stage: &Stage) {

@@ -1,6 +1,7 @@
 //! On Cloud Run a new revision is asked at an address of its own before it gets any traffic: what
 //! it fails there, nobody else meets.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -31,6 +32,7 @@ crate::tests! {
     a_candidate_that_turns_callers_away_is_asked_once_it_serves => turned_away,
     what_nobody_reaches_from_outside_is_not_held_back => inside,
     whoever_does_not_wait_holds_nothing_back => detached,
+    a_candidate_of_a_service_that_is_opened_only_afterwards_is_asked_with_a_token => opened_later,
 }
 
 const VERIFIED: &[&str] = &["apply", "--yes"];
@@ -520,4 +522,23 @@ async fn detached(stage: &Stage) {
     stage.time.pass(Duration::from_secs(600)).await;
     assert_serves(stage, "gcp", 2).await;
     assert!(apps.second.asked().is_empty());
+}
+
+/// The manifest opens it in the same run: that comes when the candidate serves.
+async fn opened_later(stage: &Stage) {
+    let apps = Apps::set(stage).await;
+    let overlay = Path::new(&stage.file("beside", "")).with_file_name("deployer.test.toml");
+    let open = std::fs::read_to_string(&overlay).expect("an overlay");
+    let section = "[targets.gcp.services.idp]\n";
+    let closed = open.replace(section, &format!("{section}public = false\n"));
+    stage.file("deployer.test.toml", &closed);
+    stage.want(&Wanted::FIRST);
+    run(stage, VERIFIED, "gcp", Exit::Success).await;
+    stage.file("deployer.test.toml", &open);
+    stage.want(&SECOND);
+    let said = run(stage, VERIFIED, "gcp", Exit::Success).await;
+    says(&said, &["was verified before it got the traffic"]);
+    let passes = apps.second.headers("x-serverless-authorization");
+    assert!(!passes.is_empty(), "{said}");
+    all_is_well(stage).await;
 }

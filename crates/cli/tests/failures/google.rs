@@ -31,6 +31,7 @@ crate::tests! {
     everybody_with_an_account_is_told_of_and_stays => signed_in,
     what_may_not_be_read_names_the_role => may_not_read,
     a_project_without_billing_is_told_the_command => no_billing,
+    a_service_that_is_opened_later_is_asked_as_it_is_and_makes_no_way_back_to_itself => opened_later,
 }
 
 const NAME: &str = "swept-test-idp";
@@ -413,6 +414,51 @@ async fn private(stage: &Stage) {
     let said = run(stage, &["apply", "--yes"], "gcp", Exit::Success).await;
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     says(&said, &["* idp on gcp: its ingress is `internal`"]);
+}
+
+/// Who may call is what the cloud has where a run does not change it, or has not yet: a new release
+/// of a service that the manifest only now opens is asked with a token, and the run that opens it
+/// makes no release that a rollback could go back to.
+async fn opened_later(stage: &Stage) {
+    stage.want(&Wanted::FIRST);
+    let web = Web::serve(|_| (200, "{}")).await;
+    let url = format!("url = \"http://{}\"\n", web.host());
+    let section = "[targets.gcp.services.idp]\n";
+    let closed = format!("{section}public = false\n{url}");
+    stage.file("deployer.test.toml", &closed);
+    run(stage, &["apply", "--yes"], "gcp", Exit::Success).await;
+    let passes = || web.headers("x-serverless-authorization").len();
+    let before = passes();
+    assert!(before > 0);
+    // Of the code alone, with the same image and with another one: nobody opens it.
+    stage.file(
+        "deployer.test.toml",
+        &format!("{section}public = true\n{url}"),
+    );
+    let only = ["apply", "--yes", "--only", "idp"];
+    run(stage, &only, "gcp", Exit::Success).await;
+    assert_eq!(released(stage).await, 1);
+    stage.want(&SECOND);
+    let said = run(stage, &only, "gcp", Exit::Success).await;
+    says(&said, &["idp r2 serves on gcp"]);
+    assert!(passes() > before, "it is asked with a token: {said}");
+    assert_ne!(read(stage).await["invokerIamDisabled"], true);
+    let before = passes();
+    let said = run(stage, &["apply", "--yes"], "gcp", Exit::Success).await;
+    assert_eq!(read(stage).await["invokerIamDisabled"], true);
+    assert_eq!(passes(), before, "it is asked as anybody: {said}");
+    // The way back leads to what is another revision.
+    let back = ["rollback", "--yes", "--no-verify"];
+    let said = run(stage, &back, "gcp", Exit::Success).await;
+    says(&said, &["r1 again"]);
+    assert_serves(stage, "gcp", 1).await;
+}
+
+/// How many releases there are.
+async fn released(stage: &Stage) -> usize {
+    let said = run(stage, &["releases", "--json"], "gcp", Exit::Success).await;
+    let document: Value = serde_json::from_str(&said).expect("JSON");
+    document[0]["releases"].as_array().map_or(0, Vec::len)
 }
 
 async fn switch_off(stage: &Stage, apis: &[&str]) {

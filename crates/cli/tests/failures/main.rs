@@ -47,6 +47,7 @@ mod one_release;
 mod others;
 mod outages;
 mod owners;
+mod pasted;
 mod permissions;
 #[path = "../sweep/picture/mod.rs"]
 mod picture;
@@ -107,6 +108,7 @@ const TESTS: &[&[Test]] = &[
     rollouts::TESTS,
     reports::TESTS,
     again::TESTS,
+    pasted::TESTS,
     shown::TESTS,
     planned::TESTS,
     typed::TESTS,

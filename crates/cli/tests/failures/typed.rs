@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::events::{document, named};
 use crate::in_process::stage::{Stage, Wanted};
-use crate::{APPLY, SECOND, first_serves, json_lines, run, says, unhealthy};
+use crate::{APPLY, DESTROY, SECOND, first_serves, json_lines, run, says, unhealthy};
 
 crate::tests! {
     an_environment_that_nothing_knows_is_refused_until_it_is_said_to_be_new => unknown,
@@ -186,6 +186,20 @@ async fn environments(stage: &Stage) {
             ("review-7", false, &succeeded),
             ("test", true, &succeeded),
         ]
+    );
+    let words = [DESTROY, &["-e", "review-7"]].concat();
+    run(stage, &words, "aws", Exit::Success).await;
+    let list = document(stage, &["env", "list"], "aws", Exit::Success).await;
+    for row in list.as_array().expect("a list") {
+        let is_gone = row["environment"] == "review-7";
+        assert_eq!(row["destroyed"].is_string(), is_gone, "{row:#}");
+    }
+    let said = run(stage, &["env", "list"], "aws", Exit::Success).await;
+    let mut rows = said.lines().filter(|row| row.contains("destroyed at "));
+    let row = rows.next().expect("a row");
+    assert!(
+        row.starts_with("review-7 ") && rows.next().is_none(),
+        "{said}"
     );
 }
 

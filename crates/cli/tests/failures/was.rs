@@ -142,7 +142,7 @@ async fn assert_ledger_lacks(stage: &Stage, names: &Names) {
             let part = format!("/{folder}/{}", names.service);
             assert!(!path.as_ref().contains(&part), "{path}");
         };
-        ["releases", "verified", "holds"]
+        ["releases", "verified", "seen", "holds"]
             .iter()
             .for_each(|it| lacks(it));
     }

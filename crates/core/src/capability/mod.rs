@@ -38,7 +38,8 @@ pub use runtime::{Runtime, Scope, ServiceInputs, ServiceOutputs};
 pub use secret_store::{SecretContent, SecretStore};
 pub use secrets::{SecretStatus, Secrets};
 pub use services::{
-    Activation, Entrance, PutBack, RecordedRelease, RevisionInfo, Services, Serving, ServingState,
+    Activation, Entrance, LetIn, PutBack, RecordedRelease, RevisionInfo, Services, Serving,
+    ServingState,
 };
 pub use store::{PasswordRule, StoreStatus};
 pub use survey::{Candidate, Findings, Network, Survey};

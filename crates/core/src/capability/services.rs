@@ -83,7 +83,7 @@ pub trait Services: Send + Sync {
 
     /// How requests from outside get to a service, for whoever verifies it. The default says: as
     /// they are.
-    async fn entrance(&self, _service: &ServiceSpec) -> Result<Entrance> {
+    async fn entrance(&self, _service: &ServiceSpec, _by: LetIn) -> Result<Entrance> {
         Ok(Entrance::Open)
     }
 
@@ -228,6 +228,16 @@ pub struct RecordedRelease {
     pub image: ImageRef,
     /// The secret versions that it started with, by the manifest's names.
     pub secrets: BTreeMap<String, SecretVersion>,
+}
+
+/// By whose word callers are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetIn {
+    /// The manifest's: whom it lets in comes as anybody comes, and who is turned away all the same
+    /// has found a fault.
+    Manifest,
+    /// The cloud's, as it is now: what the manifest says of it is not made, or not yet.
+    Cloud,
 }
 
 /// How a request from outside gets to a service.

@@ -288,6 +288,19 @@ fn a_tag_that_meant_two_images_is_a_question() {
 }
 
 #[test]
+fn what_was_asked_for_beside_a_revision_is_nothing_to_go_back_from() {
+    let mut releases = after(&[Apply(1), Apply(2), Apply(2)]);
+    // Who may call it changed, and nothing that a revision has.
+    releases[2].revision = releases[1].revision.clone();
+    releases[1].overrides = Some("closed".into());
+    releases[2].overrides = Some("open".into());
+    let history = History::new(&releases, &restores);
+    assert_eq!(history.before(&releases[2]).unwrap().number, 1);
+    let why = history.skipped(&releases[2], &releases[0]);
+    assert_eq!(why, [(&releases[1], Skipped::SameContent)]);
+}
+
+#[test]
 fn a_content_with_a_targets_own_part_has_an_id_of_its_own_and_an_id_of_before_is_still_known() {
     let mut releases = after(&[Apply(1), Apply(1), Apply(1), Apply(2)]);
     assert_eq!(releases.len(), 4);

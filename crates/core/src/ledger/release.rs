@@ -148,6 +148,10 @@ struct Verification {
     passed: bool,
 }
 
+/// That the release of a detached run was seen serving later, beside the release itself.
+#[derive(Serialize, Deserialize)]
+struct Seen {}
+
 impl Ledger {
     /// The releases of a service, oldest first.
     pub async fn releases(&self, service: &str) -> Result<Vec<Release>> {
@@ -160,6 +164,14 @@ impl Ledger {
         for release in &mut releases {
             let said = verified.remove(&verification(service, release.number));
             release.verified = said.flatten().map(|it| it.passed).or(release.verified);
+        }
+        if releases.iter().any(|release| release.detached) {
+            let seen = self.said_below::<Seen>(&sightings(service)).await?;
+            for release in &mut releases {
+                let subject = sighting(service, release.number);
+                let is_seen = matches!(seen.get(&subject), Some(Some(_)));
+                release.detached = release.detached && !is_seen;
+            }
         }
         Ok(self.renames.exchanged(releases))
     }
@@ -201,6 +213,10 @@ impl Ledger {
         };
         let said: Option<Verification> = self.said(&verification(service, release.number)).await?;
         release.verified = said.map(|it| it.passed).or(release.verified);
+        if release.detached {
+            let subject = sighting(service, release.number);
+            release.detached = self.said::<Seen>(&subject).await?.is_none();
+        }
         Ok(Some(self.renames.exchanged(release)))
     }
 
@@ -228,6 +244,14 @@ impl Ledger {
         let service = self.renames.service(&release.service);
         let subject = verification(service, release.number);
         self.say(&subject, Some(&Verification { passed })).await
+    }
+
+    /// Notes of a recorded release, whose run left before it was known to serve, that it does. The
+    /// lock is held.
+    pub async fn note_seen(&self, release: &Release) -> Result<()> {
+        let service = self.renames.service(&release.service);
+        self.say(&sighting(service, release.number), Some(&Seen {}))
+            .await
     }
 
     /// The holds on a service, oldest rejected release first.
@@ -302,6 +326,14 @@ fn verifications(service: &str) -> String {
 
 fn verification(service: &str, release: u64) -> String {
     format!("{}/{release:06}", verifications(service))
+}
+
+fn sightings(service: &str) -> String {
+    format!("seen/{service}")
+}
+
+fn sighting(service: &str, release: u64) -> String {
+    format!("{}/{release:06}", sightings(service))
 }
 
 fn holds(service: &str) -> String {

@@ -29,8 +29,8 @@ use async_trait::async_trait;
 use deployer_core::address::Address;
 use deployer_core::capability::one_off::{OneOffs, Order};
 use deployer_core::capability::{
-    Activation, Autopsy, Entrance, ImageRef, Revision, RevisionInfo, Runtime, Scope, SecretVersion,
-    ServiceInputs, ServiceOutputs, Services, Serving, ServingState,
+    Activation, Autopsy, Entrance, ImageRef, LetIn, Revision, RevisionInfo, Runtime, Scope,
+    SecretVersion, ServiceInputs, ServiceOutputs, Services, Serving, ServingState,
 };
 use deployer_core::error::{Error, Result};
 use deployer_core::gate::HoldsBack;
@@ -273,7 +273,7 @@ impl Services for Gcp {
         }
     }
 
-    async fn entrance(&self, service: &ServiceSpec) -> Result<Entrance> {
+    async fn entrance(&self, service: &ServiceSpec, by: LetIn) -> Result<Entrance> {
         let section = self.project.service_section(&service.key);
         let calls = service::Calls::new(&self.project, &service.name);
         let Found::Here(there) = calls.find().await? else {
@@ -291,9 +291,9 @@ impl Services for Gcp {
                 "Identity-Aware Proxy asks who calls, before Cloud Run does".to_owned(),
             ));
         }
-        // Whom the manifest lets in is to be let in.
         let wish = invoker::Wish::of(section.public, service.adopt);
-        if there.invoker_iam_disabled || wish == invoker::Wish::Everyone {
+        let is_wished = by == LetIn::Manifest && wish == invoker::Wish::Everyone;
+        if there.invoker_iam_disabled || is_wished {
             return Ok(Entrance::Open);
         }
         let invokers = invoker::Calls::new(&self.project, &service.name);

@@ -1,9 +1,11 @@
 //! What a target's ledger says of attempts that failed since what serves was released: a cloud that
 //! put the old version back says nothing of them.
 
+use std::collections::BTreeMap;
+
 use deployer_core::error::Result;
 use deployer_core::ledger::{Release, RunHeader};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::duration;
@@ -33,6 +35,8 @@ pub(super) struct FailedRuns {
 pub(super) struct Failed {
     run: u64,
     at: Timestamp,
+    /// When that was, for people.
+    told: Timestamp,
     why: Option<String>,
     /// What the app printed last.
     said: Option<String>,
@@ -87,9 +91,11 @@ impl FailedRuns {
             let first = failure.failed.first();
             let text = |member: &str| first?.pointer(member)?.as_str();
             let (message, at) = (text("/error/message"), text("/at"));
+            let at = at.and_then(|it| it.parse().ok()).unwrap_or(header.at);
             Some(Failed {
                 run: header.number,
-                at: at.and_then(|it| it.parse().ok()).unwrap_or(header.at),
+                at,
+                told: at,
                 why: message.map(|it| cause(&brief(it))),
                 said: failure.last_line().map(str::to_owned),
             })
@@ -98,6 +104,17 @@ impl FailedRuns {
 }
 
 impl Failed {
+    /// Told as one moment with the same run's failure on another cloud, where they are so near: what
+    /// they have in common is said once.
+    pub(super) fn together(self, moments: &mut BTreeMap<u64, Timestamp>) -> Self {
+        const NEAR: SignedDuration = SignedDuration::from_mins(1);
+        let at = *moments.entry(self.run).or_insert(self.at);
+        match at.duration_since(self.at).abs() < NEAR {
+            true => Self { told: at, ..self },
+            false => self,
+        }
+    }
+
     /// `run 3 failed 4m ago: "cannot read the configuration"`
     pub(super) fn in_words(&self, now: Timestamp) -> String {
         // The app's own words tell more than the cloud's.
@@ -106,7 +123,7 @@ impl Failed {
             (None, Some(why)) => format!(": {}", shown(why)),
             (None, None) => String::new(),
         };
-        let ago = duration::since(self.at, now);
+        let ago = duration::since(self.told, now);
         format!("run {} failed {ago} ago{why}", self.run)
     }
 

@@ -4,6 +4,9 @@ use deployer_core::node::Action;
 
 use crate::scene::Kind;
 
+/// What a line begins with that is of clouds.
+const PART: char = '\t';
+
 /// One or more things to which the same happens.
 pub struct Block {
     pub mark: Action,
@@ -20,7 +23,10 @@ pub fn merged(blocks: Vec<Block>) -> Vec<Block> {
             it.mark == block.mark && it.kind == block.kind && it.body == block.body
         };
         match merged.iter_mut().find(same) {
-            Some(other) if block.kind == Some(Kind::Service) => other.names.extend(block.names),
+            // What may lose data is told of each by itself.
+            Some(other) if block.kind == Some(Kind::Service) || block.mark == Action::Create => {
+                other.names.extend(block.names);
+            }
             Some(_) | None => merged.push(block),
         }
     }
@@ -30,6 +36,37 @@ pub fn merged(blocks: Vec<Block>) -> Vec<Block> {
         Action::NoOp | Action::Create | Action::Update | Action::Release => 2,
     });
     merged
+}
+
+/// What is made of each of several services, in more than one block, is said once, behind them.
+pub fn common_parts(mut blocks: Vec<Block>) -> Vec<Block> {
+    let is_made = |it: &Block| it.mark == Action::Create && it.kind == Some(Kind::Service);
+    // Lines that go on are of the cloud above them.
+    let begin = |it: &Block| {
+        let at = it.body.iter().position(|line| line.starts_with(PART));
+        at.unwrap_or(it.body.len())
+    };
+    let parts = |it: &Block| it.body[begin(it)..].to_vec();
+    let mut made = blocks.iter().filter(|it| is_made(it)).map(parts);
+    let Some(common) = made.next().filter(|it| !it.is_empty()) else {
+        return blocks;
+    };
+    let mut others = made.peekable();
+    if others.peek().is_none() || !others.all(|it| it == common) {
+        return blocks;
+    }
+    for block in blocks.iter_mut().filter(|it| is_made(it)) {
+        block.body.truncate(begin(block));
+    }
+    let last = blocks.iter().rposition(is_made).unwrap_or_default();
+    let each = Block {
+        mark: Action::Create,
+        names: vec!["each of these services".to_owned()],
+        kind: None,
+        body: common,
+    };
+    blocks.insert(last + 1, each);
+    blocks
 }
 
 /// An image that becomes another in several blocks is said once, before them: what it becomes, and

@@ -9,7 +9,7 @@ use crate::again;
 use crate::scene::Scene;
 use crate::view::foreign;
 
-use super::{BOLD, GREEN, Layout, PLAIN, RED, YELLOW, fields, sum};
+use super::{BOLD, GREEN, Layout, PLAIN, RED, YELLOW, broken, fields, sum};
 
 /// The mark of an action.
 pub fn mark(action: Action) -> &'static str {
@@ -78,6 +78,35 @@ pub fn render(plan: &Plan, scene: &Scene, headers: &[(Target, String)], colour: 
     text.push_str(&format!("\n{}\n", summary(plan, scene)));
     text
 }
+
+/// The same for a terminal: a field that is wider goes on below itself, first where the new value
+/// begins.
+pub fn folded(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let said = line.trim_start();
+        let indent = line.chars().count() - said.chars().count();
+        let is_field = indent >= FIELD && !said.contains('\x1b');
+        if !is_field || line.chars().count() <= width {
+            out.push_str(&format!("{line}\n"));
+            continue;
+        }
+        let parts: Vec<String> = match said.split_once(" -> ") {
+            Some((old, new)) => vec![old.to_owned(), format!("-> {new}")],
+            None => vec![said.to_owned()],
+        };
+        let room = width.saturating_sub(indent + 2).max(20);
+        let lines = parts.iter().flat_map(|part| broken(part, room));
+        for (row, line) in lines.enumerate() {
+            let indent = if row == 0 { indent } else { indent + 2 };
+            out.push_str(&format!("{:indent$}{line}\n", ""));
+        }
+    }
+    out
+}
+
+/// Where a node's fields begin, in columns.
+const FIELD: usize = 10;
 
 /// Why everything that is deleted goes, where a plan does nothing else and that is one reason: it
 /// is said once.
@@ -225,6 +254,23 @@ mod tests {
     use deployer_core::fields::Fields;
 
     use super::*;
+
+    #[test]
+    fn a_field_that_is_wider_than_the_terminal_goes_on_below_itself() {
+        let old = "arn:aws:ecs:us-east-1:123456789012:task-definition/shop-staging:1";
+        let new = "arn:aws:ecs:us-east-1:123456789012:task-definition/shop-staging:3";
+        let text = format!("    ~ ecs.service x\n          task_definition: {old} -> {new}\n");
+        for width in [40, 60, 80, 120] {
+            let folded = folded(&text, width);
+            assert!(
+                folded.lines().all(|it| it.chars().count() <= width),
+                "{folded}"
+            );
+            let squeezed: String = folded.split_whitespace().collect();
+            assert!(squeezed.contains(old) && squeezed.contains(new), "{folded}");
+        }
+        assert_eq!(folded(&text, 200), text);
+    }
 
     #[test]
     fn a_change_that_interrupts_or_loses_data_says_so() {

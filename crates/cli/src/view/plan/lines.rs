@@ -70,6 +70,32 @@ pub fn wrap(text: &str, room: usize) -> Vec<String> {
     lines
 }
 
+/// Breaks a text between words, and inside one that is wider than the column.
+pub fn broken(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        for piece in letters.chunks(width) {
+            let line = lines.last_mut().expect("there is always a line");
+            let used = line.chars().count();
+            let room = if used == 0 {
+                width
+            } else {
+                width - used.min(width - 1) - 1
+            };
+            if piece.len() > room {
+                lines.push(piece.iter().collect());
+                continue;
+            }
+            if used > 0 {
+                line.push(' ');
+            }
+            line.extend(piece);
+        }
+    }
+    lines
+}
+
 /// `a`, `a and b`, `a, b and c`.
 pub fn list<T: AsRef<str>>(words: &[T]) -> String {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();

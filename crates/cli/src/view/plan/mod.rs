@@ -24,7 +24,7 @@ pub use fields::{
 };
 pub use group::{Thing, things};
 pub use how::how;
-pub use lines::{count, cut, list, names, wrap};
+pub use lines::{broken, count, cut, list, names, wrap};
 pub use markdown::markdown;
 
 pub(super) const RED: &str = "\x1b[31m";

@@ -11,7 +11,7 @@ use crate::duration;
 use crate::scene::{Held, Kind, Scene};
 use crate::view::foreign;
 
-use super::block::{Block, common_images, merged};
+use super::block::{Block, common_images, common_parts, merged};
 use super::fields::{self, Family};
 use super::group::{self, Doing, Thing, Told};
 use super::how::{how, releases};
@@ -42,7 +42,7 @@ pub fn render(plan: &Plan, scene: &Scene, only: Option<&str>, layout: Layout) ->
     }
     let blocks = of_it.iter();
     let blocks = blocks.filter_map(|it| block(it, scene, layout.width));
-    let (images, blocks) = common_images(merged(blocks.collect()));
+    let (images, blocks) = common_images(common_parts(merged(blocks.collect())));
     let services = group::services(of_it.iter().copied());
     if blocks.len() > MANY && only.is_none() {
         text.push('\n');
@@ -444,7 +444,10 @@ fn print(block: &Block, services: &[String], layout: Layout) -> String {
     let painted = layout.paint(code, mark);
     let name = foreign::one_line(&among(&block.names, services));
     let name = match block.kind {
-        Some(kind) if kind != Kind::Service => format!("{name} ({})", kind.word()),
+        Some(kind) if kind != Kind::Service => {
+            let plural = if block.names.len() > 1 { "s" } else { "" };
+            format!("{name} ({}{plural})", kind.word())
+        }
         Some(_) | None => name,
     };
     let head = format!("{painted} {name}");

@@ -86,8 +86,15 @@ async fn releases_and_holds_are_one_services_under_whichever_name() {
         called(&plain, "web", "store-url"),
         called(&plain, "site", "vault-url"),
     );
-    let second = release(2, "web", "store-url");
+    let detached = |release: Release| Release {
+        detached: true,
+        ..release
+    };
+    let second = detached(release(2, "web", "store-url"));
     web.record_release(&second).await.unwrap();
+    let latest = plain.latest_release("idp").await.unwrap().unwrap();
+    assert!(latest.detached && plain.releases("idp").await.unwrap()[1].detached);
+    web.note_seen(&second).await.unwrap();
     web.note_verified(&second, true).await.unwrap();
     web.set_hold("web", &hold("store-url")).await.unwrap();
     for (ledger, service, secret) in [
@@ -106,7 +113,7 @@ async fn releases_and_holds_are_one_services_under_whichever_name() {
     assert!(web.releases("idp").await.unwrap().is_empty());
     assert!(web.holds("idp").await.unwrap().is_empty());
     // What is written has no other names than those of before.
-    for folder in ["releases", "verified", "holds"] {
+    for folder in ["releases", "verified", "seen", "holds"] {
         for (name, text) in text_below(&plain, folder).await {
             assert!(name.starts_with(&format!("{folder}/idp")), "{name}");
             assert!(
@@ -115,7 +122,8 @@ async fn releases_and_holds_are_one_services_under_whichever_name() {
             );
         }
     }
-    let taken = site.record_release(&release(2, "site", "vault-url")).await;
+    let second = detached(release(2, "site", "vault-url"));
+    let taken = site.record_release(&second).await;
     assert!(taken.is_ok(), "the same again is no other one");
     site.lift_hold("site", 2).await.unwrap();
     assert!(plain.holds("idp").await.unwrap().is_empty());

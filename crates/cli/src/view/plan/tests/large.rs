@@ -251,3 +251,31 @@ fn many_deletes_are_counted_by_what_they_are_and_what_loses_data_by_its_address(
     let says = format!("What loses data wants:\n      --allow-data-loss {address}");
     assert!(details.contains(&says), "{details}");
 }
+
+#[test]
+fn what_is_made_of_each_of_many_is_said_once() {
+    let (mut changes, mut groups) = (Vec::new(), Vec::new());
+    for (name, port) in [("web", "80"), ("api", "80"), ("worker", "81")] {
+        let of_it = nodes(name, Action::Create);
+        let mut group = service(name, &of_it, &[]);
+        for side in group.sides.values_mut() {
+            side.says = vec![format!("port {port}")];
+        }
+        groups.push(group);
+        changes.extend(of_it);
+    }
+    for name in ["main", "orders"] {
+        let kind = "rds.instance";
+        let name_there = format!("shop-staging-{name}");
+        changes.push(change(CloudName::Aws, kind, &name_there, Action::Create));
+        groups.push(store(Kind::Database, name));
+    }
+    let (plan, scene) = (plan(changes), scene(groups));
+    for width in [40, 80] {
+        let text = shown(&plan, &scene, Shown::Story, width);
+        assert_eq!(text.matches("definition").count(), 1, "{text}");
+        let each = text.find("+ each of these services\n").expect("a block");
+        assert!(text.find("definition") > Some(each), "{text}");
+        assert!(text.contains("main, orders (databases)"), "{text}");
+    }
+}
