@@ -368,7 +368,7 @@ const CLOUDS: &str = "crates/manifest/src/clouds.rs";
 const TELLERS: &[(&str, &str)] = &[
     (CLOUDS, "the one place"),
     (
-        "crates/cli/src/again.rs",
+        "crates/cli/src/args/global.rs",
         "the words of `--cloud` are the command line's own",
     ),
     ("crates/cli/src/session/place.rs", "opens the clouds"),

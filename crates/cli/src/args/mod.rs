@@ -189,8 +189,8 @@ impl Command {
         )
     }
 
-    /// Whether what the manifest says of services is what it makes, or shows: what is doubtful there
-    /// is told then, and nowhere else again.
+    /// Whether what the manifest says of services is what it makes, or shows: what is doubtful
+    /// there is told then, and nowhere else again.
     pub fn makes_of_the_manifest(&self) -> bool {
         match self {
             Self::Check | Self::Plan(_) | Self::Apply(_) | Self::Migrate(_) | Self::Config(_) => {

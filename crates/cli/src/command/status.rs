@@ -402,8 +402,8 @@ impl Looked<'_> {
                 })
             }
         });
-        // While it rolls out, what serves is not yet what is to serve; where nothing does, or several
-        // do, that is what the cloud says failed.
+        // While it rolls out, what serves is not yet what is to serve; where nothing does, or
+        // several do, that is what the cloud says failed.
         let settled = self.serving.filter(|it| match it.state {
             ServingState::InProgress(_) => false,
             ServingState::Failed(_) => it.traffic.len() == 1,

@@ -31,7 +31,8 @@ pub fn brief(words: &str) -> String {
     }
 }
 
-/// The same without the name of the failure: of one failure each of Cloud Run's objects has another.
+/// The same without the name of the failure: of one failure each of Cloud Run's objects has
+/// another.
 pub fn without_code(words: &str) -> String {
     let words = brief(words);
     let codes = CODES

@@ -1,5 +1,5 @@
-//! Whatever command prints a command, that one is of the manifest and the environment that it worked
-//! on itself, and a shell and this program take it as it stands.
+//! Whatever command prints a command, that one is of the manifest and the environment that it
+//! worked on itself, and a shell and this program take it as it stands.
 
 use std::path::Path;
 

@@ -104,8 +104,8 @@ impl FailedRuns {
 }
 
 impl Failed {
-    /// Told as one moment with the same run's failure on another cloud, where they are so near: what
-    /// they have in common is said once.
+    /// Told as one moment with the same run's failure on another cloud, where they are so near:
+    /// what they have in common is said once.
     pub(super) fn together(self, moments: &mut BTreeMap<u64, Timestamp>) -> Self {
         const NEAR: SignedDuration = SignedDuration::from_mins(1);
         let at = *moments.entry(self.run).or_insert(self.at);
