@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::{Address, CloudName};
-use deployer_core::compose::{Declared, DeclaredService};
+use deployer_core::compose::{Declared, DeclaredService, Part};
 use deployer_core::journal::Event;
 use deployer_core::ledger::{Content, Release, RunHeader, RunRecord};
 use deployer_core::spec::ServiceSpec;
@@ -53,6 +53,9 @@ pub async fn of(session: &Session, work: Option<&Work>) -> Scene {
     }
     scene.unread = unread(session, work);
     if let Some(work) = work {
+        if let Part::CodeOf(services) = &work.part {
+            scene.code_of = services.iter().cloned().collect();
+        }
         number(&mut scene, session, work).await;
         scene.usual = usual::of(session, &work.prepared.plan).await;
     }

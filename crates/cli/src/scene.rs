@@ -23,6 +23,9 @@ pub struct Scene {
     /// The targets of which the plan does not know all, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unread: BTreeMap<CloudName, String>,
+    /// The services of which nothing but the code is planned. None where everything is.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub code_of: BTreeSet<String>,
     /// How many seconds what is done usually takes, node by node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub usual: BTreeMap<Address, u64>,

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use deployer_core::capability::RegistryLogin;
 use deployer_core::error::{Error, ErrorKind, Result};
 use deployer_core::ledger::Permit;
-use deployer_core::reach::Obstacle;
+use deployer_core::reach::{Obstacle, Unreached};
 use gcp_auth::{CustomServiceAccount, MetadataServiceAccount, TokenProvider};
 use google_cloud_auth::credentials::{
     CacheableResource, Credentials, CredentialsProvider, EntityTag, external_account, impersonated,
@@ -153,7 +153,11 @@ fn from_file(path: &Path, project: &str) -> Result<Identity> {
             CustomServiceAccount::from_json(&text).map_err(|error| unusable(error.into()))?;
         let account = Arc::new(account);
         return Ok(Identity {
-            credentials: Tokens(Arc::clone(&account) as Arc<dyn TokenProvider>).into(),
+            credentials: Tokens {
+                provider: Arc::clone(&account) as Arc<dyn TokenProvider>,
+                asked: word("token_uri").map(str::to_owned),
+            }
+            .into(),
             principal: word("client_email")
                 .unwrap_or("a service account")
                 .to_owned(),
@@ -220,7 +224,11 @@ fn unknown_type(path: &Path, kind: &str) -> Error {
 async fn from_surroundings() -> Result<Identity> {
     if let Ok(account) = MetadataServiceAccount::new().await {
         return Ok(Identity {
-            credentials: Tokens(Arc::new(account)).into(),
+            credentials: Tokens {
+                provider: Arc::new(account),
+                asked: None,
+            }
+            .into(),
             principal: "the metadata server's account".to_owned(),
             source: Source::Metadata,
             refused: Refused::default(),
@@ -262,7 +270,11 @@ impl CredentialsProvider for Fixed {
 }
 
 /// `gcp_auth`'s tokens in the shape that Google's clients take.
-struct Tokens(Arc<dyn TokenProvider>);
+struct Tokens {
+    provider: Arc<dyn TokenProvider>,
+    /// The address that is asked for one, where a file says it.
+    asked: Option<String>,
+}
 
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -277,11 +289,9 @@ impl CredentialsProvider for Tokens {
     ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
         // `gcp_auth` has tried four times by now: another round of retries would only delay the
         // answer.
-        let token = self
-            .0
-            .token(&[SCOPE])
-            .await
-            .map_err(|error| CredentialsError::from_source(false, no_token(error)))?;
+        let token = self.provider.token(&[SCOPE]).await.map_err(|error| {
+            CredentialsError::from_source(false, no_token(error, self.asked.as_deref()))
+        })?;
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
             .map_err(|error| CredentialsError::from_source(false, error))?;
         value.set_sensitive(true);
@@ -298,9 +308,12 @@ impl CredentialsProvider for Tokens {
 
 /// Why there is no token: nobody answered, or somebody refused. `gcp_auth` does not say with which
 /// status.
-fn no_token(error: gcp_auth::Error) -> Error {
+fn no_token(error: gcp_auth::Error, asked: Option<&str>) -> Error {
     if let Some(obstacle) = Obstacle::in_error(&error) {
         return obstacle.error("Google's token service");
+    }
+    if let Some(unreached) = Unreached::in_error(&error, asked) {
+        return unreached.error(None);
     }
     let nobody_answered = matches!(
         error,

@@ -6,7 +6,7 @@ use deployer_core::address::CloudName;
 use deployer_core::capability::Rerun;
 use deployer_core::engine::{Interrupt, Verdict};
 use deployer_core::error::{Error, Result};
-use deployer_core::history::History;
+use deployer_core::history::{History, same_revision};
 use deployer_core::node::{Action, Waiting};
 use jiff::Timestamp;
 use serde_json::json;
@@ -477,6 +477,15 @@ async fn way_back(
         let place = places.find(|place| place.name() == one.cloud)?;
         let releases = place.ledger.releases(service).await.ok()?;
         let follows = pins::follows(place);
+        // What no revision has is not gone back to: the one before serves already.
+        let mut others = releases
+            .iter()
+            .rev()
+            .filter(|it| it.number < one.release.number);
+        let last = others.next()?;
+        if last.image == one.release.image && same_revision(&last.revision, &one.release.revision) {
+            return None;
+        }
         let before = History::new(&releases, &follows).before(&one.release)?;
         earlier.push((before.number, ImageName::of(before).name()));
     }

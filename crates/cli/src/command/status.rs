@@ -2,20 +2,23 @@
 //! ledger says.
 
 mod failed;
+mod hold;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deployer_core::address::CloudName;
+use deployer_core::address::{Address, CloudName};
 use deployer_core::capability::{RecordStatus, Serving, ServingState};
 use deployer_core::error::Result;
 use deployer_core::history::History;
+use deployer_core::kind::Role;
 use deployer_core::ledger::{Hold, Holder, Inventory, Item, Release, Standing, Witness};
 use deployer_core::spec::{Replicas, ServiceSpec};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::failed::{Failed, FailedRuns};
+use self::hold::held;
 use crate::args::{Global, ServiceArgs};
 use crate::command::lock;
 use crate::command::releases::{self, short};
@@ -25,6 +28,7 @@ use crate::facts::{self, ImageName};
 use crate::machine;
 use crate::session::{Place, Session, header};
 use crate::view::brief::brief;
+use crate::view::plan::role;
 use crate::view::status::Row;
 use crate::view::{self, foreign};
 
@@ -200,11 +204,18 @@ impl Shown {
         holds.retain(|hold| history.stands(hold));
         let is_known = latest.is_some();
         let release = latest.flatten();
-        // After a destroy, nothing is what is to be there. What was made a moment before it and is
-        // not seen any more stays noted for a while.
-        let is_gone = |item: &Item| item.gone_since.is_some();
-        let empty = inventory.is_some_and(|it| it.items.values().all(is_gone));
-        let destroyed = release.is_some() && empty;
+        // After a destroy, nothing is what is to be there, until a run makes it anew. What was made
+        // a moment before it and is not seen any more stays noted for a while.
+        let is_left = |(_, item): &(&Address, &Item)| item.gone_since.is_none();
+        let is_it =
+            |address: &Address| role(address) == Role::Service && address.name == service.name;
+        let destroyed = release.is_some()
+            && inventory.is_some_and(|it| {
+                let mut left = it.items.iter().filter(is_left).peekable();
+                let none = left.peek().is_none();
+                let not_seen = matches!(&serving, Some(None));
+                none || not_seen && !left.any(|(address, _)| is_it(address))
+            });
         let Some(serving) = serving else {
             return;
         };
@@ -219,6 +230,7 @@ impl Shown {
             is_known,
             destroyed,
             holds: &holds,
+            releases: &releases,
             failed: failed
                 .and_then(|it| it.of(key, release.as_ref()))
                 .map(|it| it.together(&mut self.failed)),
@@ -271,6 +283,7 @@ struct Looked<'a> {
     is_known: bool,
     destroyed: bool,
     holds: &'a [Hold],
+    releases: &'a [Release],
     /// The newest attempt that failed since the release.
     failed: Option<Failed>,
     now: Timestamp,
@@ -427,7 +440,8 @@ impl Looked<'_> {
         record: Option<&RecordStatus>,
         now: Timestamp,
     ) -> Vec<String> {
-        let mut notes: Vec<String> = self.holds.iter().map(|it| held(it, now)).collect();
+        let holds = self.holds.iter();
+        let mut notes: Vec<String> = holds.map(|it| held(it, self.releases, now)).collect();
         if let Some(ServingState::InProgress(why)) = self.serving.map(|it| &it.state) {
             notes.push(format!("in progress: {why}"));
         }
@@ -437,21 +451,6 @@ impl Looked<'_> {
             notes.push(named.join(" "));
         }
         notes
-    }
-}
-
-/// A hold in words.
-fn held(hold: &Hold, now: Timestamp) -> String {
-    let (by, from) = (foreign::one_line(&hold.by), hold.rejected);
-    let ago = duration::since(hold.since, now);
-    match hold.unfinished {
-        None => format!(
-            "r{from} is on hold, and apply rolls out only what is not r{from}: {by} went back to r{}, {ago} ago",
-            hold.serving
-        ),
-        Some(to) => format!(
-            "{by} was rolling back from r{from} to r{to}, {ago} ago, and did not come to the end"
-        ),
     }
 }
 

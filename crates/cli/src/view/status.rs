@@ -47,12 +47,18 @@ pub fn headed(title: &str, now: Timestamp, width: usize) -> String {
     format!("{title}{:gap$}{time}", "")
 }
 
-/// A cell in so many characters: what stands last of it is said least, and left out first.
+/// A cell in so many characters: what stands last of it is said least, and left out first; what is
+/// wrong is said as long as anything is.
 fn shortened(cell: &str, room: usize) -> String {
     let mut parts: Vec<&str> = cell.split("  ").collect();
     let is_long = |parts: &[&str]| parts.join("  ").chars().count() > room;
-    while parts.len() > 2 && is_long(&parts) {
-        parts.pop();
+    let is_wrong = |part: &str| part.chars().all(|it| it.is_uppercase() || it == ' ');
+    while is_long(&parts) {
+        let left = parts.iter().skip(1).rposition(|part| !is_wrong(part));
+        match left {
+            Some(at) if parts.len() > 2 => _ = parts.remove(at + 1),
+            Some(_) | None => break,
+        }
     }
     cut(&parts.join("  "), room)
 }
@@ -70,13 +76,20 @@ pub fn render(rows: &[Row], notes: &[String], clouds: &[CloudName], width: usize
     let stores: Vec<&Row> = rows.iter().filter(|row| row.sort.is_some()).collect();
     let name = rows.iter().map(|row| row.name.chars().count()).max();
     let name = name.unwrap_or(0).clamp("SERVICE".len(), NAME) + 2;
-    let room = width.saturating_sub(name) / clouds.len().max(1);
     let widest = |cloud: &CloudName| {
         let cells = rows.iter().filter_map(|row| row.cells.get(cloud));
         let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-        (widest + 2).min(room).max(8)
+        (widest + 2).max(8)
     };
-    let columns: Vec<usize> = clouds.iter().map(widest).collect();
+    let widths: Vec<usize> = clouds.iter().map(widest).collect();
+    // One cloud has what the others do not need.
+    let whole = width.saturating_sub(name);
+    let all: usize = widths.iter().sum();
+    let share = |own: &usize| {
+        let others = all - own;
+        (*own).min((whole / clouds.len().max(1)).max(whole.saturating_sub(others)))
+    };
+    let columns: Vec<usize> = widths.iter().map(share).collect();
     let line = |first: &str, cells: Vec<String>| {
         let mut line = format!("{:<name$}", cut(&foreign::one_line(first), name - 2));
         for (cell, column) in cells.iter().zip(&columns) {

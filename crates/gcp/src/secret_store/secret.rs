@@ -107,6 +107,9 @@ fn described(labels: &HashMap<String, String>) -> Fields {
     fields
 }
 
+/// What is said of a secret that is there and empty.
+const NO_VALUE: &str = "has no value that can be used";
+
 impl Secret {
     fn wanted_labels(&self) -> HashMap<String, String> {
         self.ownership.tags.clone().into_iter().collect()
@@ -201,13 +204,10 @@ impl Secret {
         ))
     }
 
-    fn missing(&self) -> Error {
+    fn missing(&self, what: &str) -> Error {
         Error::new(
             ErrorKind::NotFound,
-            format!(
-                "secret `{}` has no value that can be used",
-                self.address.name
-            ),
+            format!("secret `{}` {what}", self.address.name),
         )
         .hint(match NAME.accepts(&self.address.name) {
             true => self.source.remedy(&self.key),
@@ -222,7 +222,10 @@ impl Secret {
                 Some(newest) => Ok(newest),
                 None => self.store.add(value).await,
             },
-            SecretContent::Keep => self.store.current().await?.ok_or_else(|| self.missing()),
+            SecretContent::Keep => {
+                let current = self.store.current().await?;
+                current.ok_or_else(|| self.missing(NO_VALUE))
+            }
             SecretContent::From(source) => self.store.ensure_value(&source.settled()?).await,
         }
     }
@@ -252,7 +255,7 @@ impl Resource for Secret {
         let secret = match found {
             Found::Here(secret) => secret,
             Found::Denied(why) => return Ok(Reading::Denied(why)),
-            Found::Absent if keeps => return Err(self.missing()),
+            Found::Absent if keeps => return Err(self.missing("does not exist")),
             Found::Absent => return Ok(Reading::Absent),
         };
         let (anothers, objection) = self.judge(&secret.labels);
@@ -274,7 +277,7 @@ impl Resource for Secret {
             }
         }
         if keeps && current.is_none() {
-            return Err(self.missing());
+            return Err(self.missing(NO_VALUE));
         }
         self.remember(there);
         Ok(Reading::Present(Actual {

@@ -100,6 +100,12 @@ impl One {
         self.listed.cloud
     }
 
+    /// Whether it differs in what is the target's own and no revision has.
+    fn differs_beside(&self) -> bool {
+        let other = self.other.as_ref();
+        other.is_some_and(|it| it.overrides != self.release.overrides)
+    }
+
     fn facts(&self) -> Vec<Fact> {
         let of = |other: &Release| facts::between(&Version::of(other), &Version::of(&self.release));
         self.other.as_ref().map(of).unwrap_or_default()
@@ -254,6 +260,10 @@ fn differing(one: &One) -> String {
     let facts = one.facts();
     let mut text = String::new();
     let rows: Vec<(String, Said)> = match facts.is_empty() {
+        true if one.differs_beside() => vec![(
+            format!("[targets.{}]", one.listed.cloud),
+            Said::Words("what no revision has: who may call it, and from where".into()),
+        )],
         true => vec![(
             "nothing".into(),
             Said::Words("that the manifest says".into()),

@@ -220,7 +220,7 @@ fn summary(plan: &Plan, scene: &Scene) -> String {
                 "No changes: everything else is as it is to be.".into()
             }
             true => "No changes: nothing of this environment is there.".into(),
-            false => "No changes: what is there is what the manifest says.".into(),
+            false => sum::unchanged(scene),
         };
     }
     let counts = plan.counts();

@@ -2,7 +2,7 @@
 //! then what it comes to; pure.
 
 use deployer_core::address::CloudName;
-use deployer_core::node::Action;
+use deployer_core::node::{Action, Sort};
 use deployer_core::plan::{Change, Plan};
 
 use crate::again;
@@ -131,8 +131,10 @@ fn header(plan: &Plan, scene: &Scene, things: &[Thing<'_>], layout: Layout) -> S
     if plan.targets.iter().any(|target| target.sandbox) {
         title.push_str(" · SANDBOX");
     }
+    let is_there = |it: &Change| it.action == Action::NoOp && it.sort == Sort::Resource;
     let nothing = !plan.changes.is_empty()
         && scene.unread.is_empty()
+        && !plan.changes.iter().any(is_there)
         && things
             .iter()
             .all(|it| it.action() == Action::Create || it.changes.is_empty());

@@ -1,7 +1,7 @@
 //! The last line of a plan: what serves then, what is made and deleted, and whether data is
 //! touched; pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deployer_core::address::CloudName;
@@ -48,11 +48,23 @@ pub fn sum(plan: &Plan, scene: &Scene, things: &[Thing<'_>]) -> Vec<String> {
             0 if plan.changes.is_empty() => {
                 "No changes: nothing of this environment is there.".into()
             }
-            0 => "No changes: what is there is what the manifest says.".into(),
+            0 => unchanged(scene),
             held => format!("Plan: nothing to do, {} on hold.", count(held, "service")),
         }];
     }
     known(plan, scene, things, &held)
+}
+
+/// That nothing is to be done, and of what that is known.
+pub fn unchanged(scene: &Scene) -> String {
+    if scene.code_of.is_empty() {
+        return "No changes: what is there is what the manifest says.".into();
+    }
+    let services: Vec<&String> = scene.code_of.iter().collect();
+    format!(
+        "No changes to the code of {}: nothing else of them was looked at.",
+        list(&services)
+    )
 }
 
 /// What is known to be done.
@@ -72,7 +84,7 @@ fn known(
         (Action::Delete, "deleted"),
         (Action::Release, "left to themselves"),
     ] {
-        parts.extend(others(things, action, verb));
+        parts.extend(others((scene, things), action, verb));
     }
     let mut lines = Vec::new();
     let mut first = Vec::new();
@@ -223,7 +235,7 @@ fn migrated(things: &[Thing<'_>]) -> Option<String> {
 }
 
 /// What else happens to things: by name where they are few, else by number, each kind for itself.
-fn others(things: &[Thing<'_>], action: Action, verb: &str) -> Option<String> {
+fn others((scene, things): (&Scene, &[Thing<'_>]), action: Action, verb: &str) -> Option<String> {
     let of = things.iter().filter(|it| it.action() == action);
     let of = of.filter(|it| {
         let mut clouds = it.clouds().into_iter();
@@ -233,29 +245,29 @@ fn others(things: &[Thing<'_>], action: Action, verb: &str) -> Option<String> {
     let all: Vec<&Thing<'_>> = of.collect();
     let names: Vec<String> = all.iter().map(|it| it.name.clone()).collect();
     let what = match names.len() > BY_NAME {
-        true => list(&counted(&all, action)),
+        true => list(&counted(scene, &all, action)),
         false => names.join(", "),
     };
     (!all.is_empty()).then(|| format!("{what} {verb}"))
 }
 
 /// `3 services, 1 database, 4 secrets, registry`
-fn counted(things: &[&Thing<'_>], action: Action) -> Vec<String> {
+fn counted(scene: &Scene, things: &[&Thing<'_>], action: Action) -> Vec<String> {
     let mut words = Vec::new();
     for kind in [Kind::Service, Kind::Database, Kind::Cache] {
         let number = things.iter().filter(|it| it.kind == Some(kind)).count();
         words.extend((number > 0).then(|| count(number, kind.word())));
     }
     for thing in things.iter().filter(|it| it.kind.is_none()) {
-        let secrets = |cloud: &CloudName| {
-            let changed = thing.changed(*cloud).filter(|it| it.action == action);
-            changed
-                .filter(|it| fields::word(&it.address) == "secret")
-                .count()
-        };
-        let most = CloudName::ALL.iter().map(secrets).max();
-        words.push(match (thing.family, most) {
-            (Family::Secret, Some(number @ 1..)) => count(number, "secret"),
+        let clouds = CloudName::ALL.into_iter();
+        let changed = clouds.flat_map(|cloud| thing.changed(cloud));
+        let secrets =
+            changed.filter(|it| it.action == action && fields::word(&it.address) == "secret");
+        // Of several clouds one that the manifest calls the same is one.
+        let named = secrets.map(|it| scene.secret(&it.address.name).unwrap_or(&it.address.name));
+        let named: BTreeSet<&str> = named.collect();
+        words.push(match (thing.family, named.len()) {
+            (Family::Secret, number @ 1..) => count(number, "secret"),
             _ => thing.name.clone(),
         });
     }

@@ -2,7 +2,7 @@
 
 // long: a picture of each sort of plan
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deployer_core::address::{Address, CloudName, Target};
 use deployer_core::fields::{FieldChange, FieldValue};
@@ -165,6 +165,7 @@ fn new_version(service: &str) -> Vec<Change> {
 
 fn scene(groups: Vec<Group>) -> Scene {
     Scene {
+        code_of: BTreeSet::new(),
         groups,
         secrets: BTreeMap::new(),
         at: Timestamp::from_second(10_000).unwrap(),
