@@ -47,7 +47,7 @@ pub fn headed(title: &str, now: Timestamp, width: usize) -> String {
     format!("{title}{:gap$}{time}", "")
 }
 
-/// A cell in so many characters: what stands last of it is said least, and left out first; what is
+/// A cell in so many characters, where that goes: what stands last of it is said least, and left out first; what is
 /// wrong is said as long as anything is.
 fn shortened(cell: &str, room: usize) -> String {
     let mut parts: Vec<&str> = cell.split("  ").collect();
@@ -60,7 +60,7 @@ fn shortened(cell: &str, room: usize) -> String {
             Some(_) | None => break,
         }
     }
-    cut(&parts.join("  "), room)
+    parts.join("  ")
 }
 
 /// The longest name of a service that is shown whole, in characters.
@@ -76,6 +76,15 @@ pub fn render(rows: &[Row], notes: &[String], clouds: &[CloudName], width: usize
     let stores: Vec<&Row> = rows.iter().filter(|row| row.sort.is_some()).collect();
     let name = rows.iter().map(|row| row.name.chars().count()).max();
     let name = name.unwrap_or(0).clamp("SERVICE".len(), NAME) + 2;
+    // What serves and what is wrong stands whole before the name does.
+    let least = |cloud: &CloudName| {
+        let cells = rows.iter().filter(|row| row.sort.is_none());
+        let cells = cells.filter_map(|row| row.cells.get(cloud));
+        let least = cells.map(|cell| shortened(cell, 0).chars().count());
+        least.max().unwrap_or(0) + 2
+    };
+    let taken: usize = clouds.iter().map(least).sum();
+    let name = name.min(width.saturating_sub(taken).max("SERVICE".len() + 2));
     let widest = |cloud: &CloudName| {
         let cells = rows.iter().filter_map(|row| row.cells.get(cloud));
         let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -93,7 +102,8 @@ pub fn render(rows: &[Row], notes: &[String], clouds: &[CloudName], width: usize
     let line = |first: &str, cells: Vec<String>| {
         let mut line = format!("{:<name$}", cut(&foreign::one_line(first), name - 2));
         for (cell, column) in cells.iter().zip(&columns) {
-            let cell = shortened(&foreign::one_line(cell), column.saturating_sub(2));
+            let room = column.saturating_sub(2);
+            let cell = cut(&shortened(&foreign::one_line(cell), room), room);
             line.push_str(&format!("{cell:<column$}"));
         }
         format!("{}\n", line.trim_end())
@@ -189,6 +199,23 @@ mod tests {
        api on aws and gcp: on hold: ana went back from r8 to r7, 2m ago
        aws is locked by ana@laptop
     ");
+    }
+
+    #[test]
+    fn what_failed_is_left_out_last_and_a_cloud_has_what_the_other_does_not_need() {
+        let failed = "r2 1.1  1 of 1  NEWER FAILED  1m";
+        let rows = [row(
+            "recommendation-worker",
+            failed,
+            "r2 1.1  NEWER FAILED  1m",
+        )];
+        for width in [60, 70, 80] {
+            let text = render(&rows, &[], &CloudName::ALL, width);
+            assert_eq!(text.matches("NEWER FAILED").count(), 2, "{text}");
+            assert!(text.lines().all(|it| it.chars().count() <= width), "{text}");
+        }
+        let one = [row("web", failed, "-")];
+        assert!(render(&one, &[], &CloudName::ALL, 60).contains(failed));
     }
 
     #[test]

@@ -209,7 +209,7 @@ fn line(change: &FieldChange, action: Action) -> String {
 }
 
 /// `Plan: 3 to create, 1 to update.` or that there is nothing to do.
-fn summary(plan: &Plan, scene: &Scene) -> String {
+pub(super) fn summary(plan: &Plan, scene: &Scene) -> String {
     if plan.is_empty() {
         if scene.holds().next().is_some() || !scene.unread.is_empty() {
             return sum::sum(plan, scene, &[]).concat();

@@ -62,7 +62,7 @@ pub fn unchanged(scene: &Scene) -> String {
     }
     let services: Vec<&String> = scene.code_of.iter().collect();
     format!(
-        "No changes to the code of {}: nothing else of them was looked at.",
+        "No changes to the code of {}: nothing else was looked at.",
         list(&services)
     )
 }

@@ -548,6 +548,30 @@ fn of_one_that_stays_as_it_is_the_plan_says_so() {
 }
 
 #[test]
+fn a_plan_of_code_alone_says_of_nothing_else_that_it_is_as_it_is_to_be() {
+    let changes = nodes("web", Action::NoOp);
+    let mut scene = scene(vec![service("web", &changes, &[])]);
+    let plan = plan(changes);
+    assert!(story(&plan, &scene).contains("what is there is what the manifest says"));
+    scene.code_of.insert("web".into());
+    for text in [story(&plan, &scene), details::summary(&plan, &scene)] {
+        assert!(
+            text.contains("No changes to the code of web: nothing else"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_there_only_where_nothing_is() {
+    let mut changes = nodes("web", Action::Create);
+    let scene = scene(vec![service("web", &changes, &[])]);
+    assert!(story(&plan(changes.clone()), &scene).contains("nothing is there yet"));
+    changes.extend(nodes("web", Action::NoOp).into_iter().take(1));
+    assert!(!story(&plan(changes), &scene).contains("nothing is there yet"));
+}
+
+#[test]
 fn values_of_others_forge_no_line_and_no_markdown() {
     let mut changes = nodes("web", Action::NoOp);
     let forged = "x\n\nNo changes.\u{1b}[2K<script>|`@everyone";
