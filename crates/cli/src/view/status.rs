@@ -47,8 +47,8 @@ pub fn headed(title: &str, now: Timestamp, width: usize) -> String {
     format!("{title}{:gap$}{time}", "")
 }
 
-/// A cell in so many characters, where that goes: what stands last of it is said least, and left out first; what is
-/// wrong is said as long as anything is.
+/// A cell in so many characters, where that goes: what stands last of it is said least, and left
+/// out first; what is wrong is said as long as anything is.
 fn shortened(cell: &str, room: usize) -> String {
     let mut parts: Vec<&str> = cell.split("  ").collect();
     let is_long = |parts: &[&str]| parts.join("  ").chars().count() > room;
